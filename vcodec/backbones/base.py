@@ -1,0 +1,87 @@
+"""What a backbone is: a network between clip and latent that knows no quantizer and no file (DESIGN §4).
+
+    clip [B,C,T,H,W] ──encode(clip, state, k)──► Latent(values, side) ──decode(latent, state, k)──► clip, state
+
+State goes in and out as an argument; ``None`` is the state of a keyframe.  A closed-loop backbone predicts from what
+the decoder has, so its ``encode`` reads the state that its own ``decode`` returned and leaves it as it is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+__all__ = ["Backbone", "Grid", "Latent", "LatentShape"]
+
+
+class Grid(NamedTuple):
+    """Extent of a clip: frames, then luma samples."""
+
+    frames: int
+    height: int
+    width: int
+
+
+class LatentShape(NamedTuple):
+    """Extent of a latent without its batch: channels, steps, rows, columns."""
+
+    channels: int
+    steps: int
+    height: int
+    width: int
+
+
+@dataclass
+class Latent:
+    """What a backbone hands over for one step.
+
+    values: float [B,L,t,h,w], to be quantized.
+    side: integer maps [B,c,h',w'] that travel exactly (motion, thumbnails), by name.
+    weight: [1,L,1,1], what a squared error of each channel weighs in distortion (None: 1).
+    scratch: what encode computed and decode would compute again (never needed, never coded).
+    """
+
+    values: Tensor
+    side: dict[str, Tensor] = field(default_factory=dict)
+    weight: Tensor | None = None
+    scratch: Any = None
+
+
+class Backbone(nn.Module, ABC):
+    """A network clip ↔ latent."""
+
+    #: planes it sees: "yuv420p" (clip packs 2×2 luma, U, V: C = 6 at half size) or "gray" (C = 1)
+    pixel_format: str
+    #: frames in one latent step
+    step_frames: int
+    #: frames the codec puts in one chunk record
+    chunk_frames: int
+    #: luma samples behind one latent position, (rows, columns)
+    stride: tuple[int, int]
+    latent_channels: int
+    causal: bool
+    #: whether encode needs the state that decode returns (prediction from decoded frames)
+    closed_loop: bool
+
+    @abstractmethod
+    def codable_grid(self, grid: Grid) -> Grid:
+        """The smallest grid the network accepts that holds ``grid``."""
+
+    @abstractmethod
+    def latent_shape(self, grid: Grid) -> LatentShape:
+        """Shape of the latent of a codable grid: the only home of this arithmetic."""
+
+    @abstractmethod
+    def encode(self, clip: Tensor, state: Any, k: int) -> tuple[Latent, Any]:
+        """Latent of one step; deterministic."""
+
+    @abstractmethod
+    def decode(self, latent: Latent, state: Any, k: int) -> tuple[Tensor, Any]:
+        """Clip of one step, and the state that the next step starts from."""
+
+    @abstractmethod
+    def macs(self, grid: Grid) -> dict[str, float]:
+        """Multiply-accumulates of the networks for a codable grid: {"encode", "decode"}; each side's own work only."""

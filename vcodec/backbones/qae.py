@@ -1,0 +1,223 @@
+"""`qae`: the quantized autoencoder scaled to natural colour video (quantized-autoencoder, section IV).
+
+One frame a step, at 1/8 resolution, in native 4:2:0: 64 luma + 16 + 16 chroma samples stand behind each position, and
+the 96 latent channels are a complete basis of them.  A linear path (DCT at the start, learned) runs beside networks of
+plain 3×3 convolutions; every network starts at zero, so training starts from a motion-compensated transform codec.
+
+    keyframe:  thumbnail (integers, 1/16) ──► bicubic ─┐
+    others:    last decoded frame ── motion (integers) ┴► blocks p ─► refine ─► p'      (prediction, both sides)
+
+    encode:    frame ─► blocks x ──► A(x − p') + analysis(x, x − p') ─► latent
+    decode:    latent ─► r = p' + S(latent) ─► r + synthesis(r, r − p') ─► blocks ─► 8-bit frame ─► state
+
+Each network's first layer gets a learned offset for K and the kind of frame, so that one model serves all K.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vcodec.backbones import motion
+from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
+from vcodec.backbones.layers import block_basis, pack_yuv420, unpack_yuv420
+from vcodec.scale import LevelTable, level_of, nominal_step
+
+__all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
+
+KEY, INTER = 0, 1
+CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1: what 6:1:1 in decibels comes to
+_FINE = 1 / 32  # what an output of 1 of a network is worth: eight 8-bit levels
+THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
+
+
+@dataclass(frozen=True)
+class QAEConfig:
+    """Sizes of the networks."""
+
+    width: int = 64
+    """channels inside refine, analysis and synthesis, >= 8"""
+    refine_layers: int = 3
+    """3×3 layers of the prediction's network, >= 2"""
+    analysis_layers: int = 3
+    """3×3 layers of the encoder's network, >= 2"""
+    synthesis_layers: int = 4
+    """3×3 layers of the decoder's network, >= 2"""
+    chunk_frames: int = 8
+    """frames in one chunk record, 1..8"""
+
+
+PRESETS = {"base": QAEConfig()}
+
+
+class QAEState(NamedTuple):
+    """What the decoder has: the last frame in 8-bit levels / 255, and its motion."""
+
+    luma: Tensor  # [B,1,H,W]
+    chroma: Tensor  # [B,2,H/2,W/2]
+    coarse: Tensor | None  # [B,2,H/16,W/16], None after a keyframe
+
+
+class Prediction(NamedTuple):
+    """The refined prediction as blocks [B,96,h,w], with what conditions the networks."""
+
+    blocks: Tensor
+    level: Tensor
+    kind: Tensor
+
+
+class Stack(nn.Module):
+    """3×3 convolutions at one width; the first layer's output is offset by K and kind; the last starts at zero."""
+
+    def __init__(self, inputs: int, width: int, outputs: int, layers: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, width, 3, padding=1)
+        self.offset = LevelTable(width)
+        self.middle = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(layers - 2))
+        self.last = nn.Conv2d(width, outputs, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        self.low_precision = False  # bf16 in the convolutions (training)
+
+    def forward(self, x: Tensor, level: Tensor, kind: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
+            x = F.relu(self.first(x) + self.offset(level, kind)[:, :, None, None])
+            for layer in self.middle:
+                x = F.relu(layer(x))
+            out: Tensor = self.last(x)
+        return out.float()
+
+
+class QAE(Backbone):
+    """The default codec's networks.  Clips are [B,6,1,H/2,W/2] in 0..1 with H, W multiples of 16."""
+
+    pixel_format = "yuv420p"
+    step_frames = 1
+    stride = (8, 8)
+    latent_channels = 96
+    causal = True
+    closed_loop = True
+
+    def __init__(self, config: QAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.chunk_frames = config.chunk_frames
+        basis = block_basis()
+        self.forward_basis = nn.Parameter(basis[:, :, None, None].clone())
+        self.inverse_basis = nn.Parameter(basis.t()[:, :, None, None].clone())
+        w = config.width
+        self.refine = Stack(96, w, 96, config.refine_layers)
+        self.analysis = Stack(192, w, 96, config.analysis_layers)
+        self.synthesis = Stack(192, w, 96, config.synthesis_layers)
+        weight = torch.ones(1, 96, 1, 1)
+        weight[:, 64:] = CHROMA_WEIGHT
+        self.register_buffer("weight", weight, persistent=False)
+        self.weight: Tensor
+
+    # ------------------------------------------------------------------ shapes
+
+    def codable_grid(self, grid: Grid) -> Grid:
+        return Grid(grid.frames, -(-grid.height // 16) * 16, -(-grid.width // 16) * 16)
+
+    def latent_shape(self, grid: Grid) -> LatentShape:
+        return LatentShape(96, grid.frames, grid.height // 8, grid.width // 8)
+
+    def macs(self, grid: Grid) -> dict[str, float]:
+        def stack(net: Stack) -> int:
+            convolutions = [net.first, *net.middle, net.last]
+            return sum(9 * c.in_channels * c.out_channels for c in convolutions)  # type: ignore[union-attr, operator]
+
+        positions = grid.frames * (grid.height // 8) * (grid.width // 8)
+        decode = stack(self.refine) + stack(self.synthesis) + 96 * 96
+        return {
+            "encode": float(positions * (decode + stack(self.analysis) + 96 * 96)),
+            "decode": float(positions * decode),
+        }
+
+    # ------------------------------------------------------------------ samples <-> blocks
+
+    @staticmethod
+    def blocks(luma: Tensor, chroma: Tensor) -> Tensor:
+        """Luma [B,1,H,W], chroma [B,2,H/2,W/2] -> [B,96,H/8,W/8]."""
+        return torch.cat([F.pixel_unshuffle(luma, 8), F.pixel_unshuffle(chroma, 4)], 1)
+
+    @staticmethod
+    def planes(blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of ``blocks``."""
+        return F.pixel_shuffle(blocks[:, :64], 8), F.pixel_shuffle(blocks[:, 64:], 4)
+
+    # ------------------------------------------------------------------ the three networks
+
+    def refined(self, luma: Tensor, chroma: Tensor, level: Tensor, kind: Tensor) -> Prediction:
+        """Prediction of a frame from raw predicted planes; level, kind [B]."""
+        p = self.blocks(luma, chroma)
+        return Prediction(p + self.refine(p - 0.5, level, kind) * _FINE, level, kind)
+
+    def analyse(self, x: Tensor, p: Prediction) -> Tensor:
+        """Blocks x [B,96,h,w] -> latent [B,96,h,w] in 8-bit levels."""
+        r = x - p.blocks
+        bent = self.analysis(torch.cat([x - 0.5, r * 8.0], 1), p.level, p.kind)
+        return (F.conv2d(r, self.forward_basis) + bent * _FINE) * 255.0
+
+    def synthesise(self, values: Tensor, p: Prediction) -> Tensor:
+        """Latent [B,96,h,w] -> blocks [B,96,h,w], not yet rounded."""
+        d = F.conv2d(values / 255.0, self.inverse_basis)
+        r = p.blocks + d
+        return r + self.synthesis(torch.cat([r - 0.5, d * 8.0], 1), p.level, p.kind) * _FINE
+
+    # ------------------------------------------------------------------ side information
+
+    @staticmethod
+    def thumbnail(luma: Tensor, chroma: Tensor) -> Tensor:
+        """Integer means of 16×16 luma and 8×8 chroma blocks: [B,3,H/16,W/16] in 0..31."""
+        means = torch.cat([F.avg_pool2d(luma, 16), F.avg_pool2d(chroma, 8)], 1)
+        return (means * 255.0 / THUMB_STEP - 0.5).round().clamp(0, 255 // THUMB_STEP).long()
+
+    @staticmethod
+    def from_thumbnail(thumb: Tensor) -> tuple[Tensor, Tensor]:
+        """Smooth planes of a thumbnail."""
+        means = (thumb.float() + 0.5) * (THUMB_STEP / 255.0)
+        luma = F.interpolate(means[:, :1], scale_factor=16, mode="bicubic", align_corners=False)
+        chroma = F.interpolate(means[:, 1:], scale_factor=8, mode="bicubic", align_corners=False)
+        return luma.clamp(0, 1), chroma.clamp(0, 1)
+
+    def predict(self, side: dict[str, Tensor], state: QAEState | None, k: int) -> Prediction:
+        """The prediction that encoder and decoder share."""
+        if state is None:
+            luma, chroma = self.from_thumbnail(side["thumbnail"])
+        else:
+            vectors = motion.dense_vectors(side["coarse"], side["choice"])
+            luma, chroma = motion.compensate(state.luma, state.chroma, vectors)
+        level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
+        kind = torch.full((luma.shape[0],), KEY if state is None else INTER, device=luma.device)
+        return self.refined(luma, chroma, level, kind)
+
+    # ------------------------------------------------------------------ Backbone
+
+    def encode(self, clip: Tensor, state: QAEState | None, k: int) -> tuple[Latent, QAEState | None]:
+        luma, chroma = unpack_yuv420(clip[:, :, 0])
+        if state is None:
+            side = {"thumbnail": self.thumbnail(luma, chroma)}
+        else:
+            ref = motion.Reference.of(state.luma)
+            coarse, choice = motion.search(luma, ref, state.luma, state.coarse, price(k))
+            side = {"coarse": coarse, "choice": choice}
+        p = self.predict(side, state, k)
+        values = self.analyse(self.blocks(luma, chroma), p)
+        return Latent(values[:, :, None], side, self.weight, p), state
+
+    def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
+        p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
+        luma, chroma = self.planes(self.synthesise(latent.values[:, :, 0], p))
+        luma, chroma = (torch.round(x.clamp(0, 1) * 255.0) / 255.0 for x in (luma, chroma))
+        return pack_yuv420(luma, chroma)[:, :, None], QAEState(luma, chroma, latent.side.get("coarse"))
+
+
+def price(k: int) -> float:
+    """Sum of absolute differences (samples in 0..1) that one bit of motion is worth: about sqrt(λ) of the SSE."""
+    return 0.37 * nominal_step(level_of(k)) / 255.0

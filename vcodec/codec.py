@@ -1,0 +1,179 @@
+"""A codec: backbone + quantizer + entropy model, and the way of a clip to a payload and back.
+
+    compress     clip ─► backbone.encode ─► latent ─► entropy.write (chooses indices) ─► payload
+                              ▲                              │ dequantized
+                              └──── state ◄── backbone.decode ◄┘       (closed loop: predict from what decoding will have)
+    decompress   payload ─► entropy.read ─► indices ─► dequantized ─► backbone.decode ─► clip
+
+No float stands between the payload and the indices: `entropy.read` computes with integers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vcodec.backbones.base import Backbone, Grid, Latent
+from vcodec.entropy.tables import SymbolReader, SymbolWriter
+from vcodec.errors import InputError
+from vcodec.scale import level_of
+
+__all__ = ["Codec", "Grid", "Payload", "Settings", "State"]
+
+Planes = tuple[npt.NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a whole file is coded with; both sides need it."""
+
+    k: int
+    """codebook size, 2..256"""
+    fine: int = 0
+    """finer rate steps: the quantization step is scaled by 2^(−fine/32), −128..127"""
+
+    def __post_init__(self) -> None:
+        level_of(self.k)
+        if not -128 <= self.fine <= 127:
+            raise InputError(f"fine = {self.fine} is out of range: choose -128 to 127")
+
+
+class Payload(NamedTuple):
+    """Coded bytes; symbols is 0 (their number is implied by the integers before them); bits: −Σ log2 p on the tables."""
+
+    data: bytes
+    symbols: int
+    bits: float
+    coded: int = 0
+
+
+class State(NamedTuple):
+    """Causal memory from one step to the next."""
+
+    backbone: Any
+    entropy: Any
+
+
+class Codec:
+    """Clip ↔ payload, with explicit state.  ``state=None`` starts a GOP: the chunk decodes alone."""
+
+    def __init__(
+        self, name: str, backbone: Backbone, quantizer: Any, entropy: Any, weights_sha256: bytes = bytes(32)
+    ) -> None:
+        self.name, self.backbone, self.quantizer, self.entropy = name, backbone.eval(), quantizer.eval(), entropy
+        self.weights_sha256 = weights_sha256
+        self.device = torch.device("cpu")
+        self.config: dict[str, Any] = {}  # effective configuration, as the checkpoint keeps it
+        for module in (backbone, quantizer):
+            module.requires_grad_(False)
+
+    @property
+    def pixel_format(self) -> str:
+        """Planes of its frames: "yuv420p" or "gray"."""
+        return self.backbone.pixel_format
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames of a full chunk."""
+        return self.backbone.chunk_frames
+
+    def to(self, device: str | torch.device) -> Codec:
+        """Move networks to a device."""
+        self.device = torch.device(device)
+        self.backbone.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.quantizer.to(self.device)
+        self.entropy.to(self.device)
+        return self
+
+    # ------------------------------------------------------------------ frames <-> clip
+
+    def to_clip(self, frames: Sequence[Planes]) -> Tensor:
+        """8-bit planes -> float clip in 0..1 on the codable grid (bottom and right edges repeated)."""
+        height, width = frames[0][0].shape
+        grid = self.backbone.codable_grid(Grid(len(frames), height, width))
+        count = 1 if self.pixel_format == "gray" else 3
+
+        def plane(i: int, rows: int, cols: int) -> Tensor:
+            stack = np.stack([f[i] for f in frames])
+            pad = ((0, 0), (0, rows - stack.shape[1]), (0, cols - stack.shape[2]))
+            wide = np.pad(stack, pad, mode="edge") if any(b for _, b in pad) else stack
+            return torch.from_numpy(wide).to(self.device).float().div(255.0)
+
+        y = plane(0, grid.height, grid.width)
+        if count == 1:
+            return y[None, None]
+        u, v = (plane(i, grid.height // 2, grid.width // 2) for i in (1, 2))
+        packed = torch.cat([F.pixel_unshuffle(y[:, None], 2), u[:, None], v[:, None]], 1)
+        return packed.transpose(0, 1)[None]
+
+    def to_frames(self, clip: Tensor, grid: Grid) -> list[Planes]:
+        """Clip -> rounded 8-bit planes, cropped to the grid."""
+        byte = clip[0].clamp(0, 1).mul(255.0).round().to(torch.uint8).transpose(0, 1).cpu()  # [T,C,H,W]
+        h, w = grid.height, grid.width
+        if self.pixel_format == "gray":
+            return [(np.ascontiguousarray(f[0, :h, :w].numpy()),) for f in byte]
+        out: list[Planes] = []
+        luma = F.pixel_shuffle(byte[:, :4], 2)[:, 0, :h, :w].numpy()
+        chroma = byte[:, 4:, : (h + 1) // 2, : (w + 1) // 2].numpy()
+        for y, c in zip(luma, chroma):
+            out.append((np.ascontiguousarray(y), np.ascontiguousarray(c[0]), np.ascontiguousarray(c[1])))
+        return out
+
+    # ------------------------------------------------------------------ clip <-> payload
+
+    def compress(self, clip: Tensor, state: State | None, settings: Settings) -> tuple[Payload, State]:
+        """Code a clip [1,C,T,H,W] on the codable grid."""
+        payload, _, state = self.code(clip, state, settings)
+        return payload, state
+
+    @torch.inference_mode()
+    def code(
+        self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter | None = None
+    ) -> tuple[Payload, Tensor | None, State]:
+        """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
+        writer = SymbolWriter() if writer is None else writer
+        inner, memory = state if state is not None else (None, None)
+        k, fine = settings.k, settings.fine
+        decoded = []
+        for part in clip.split(self.backbone.step_frames, 2):
+            latent, after = self.backbone.encode(part, inner, k)
+            hat, side, memory = self.entropy.write(
+                writer, latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine
+            )
+            if self.backbone.closed_loop:
+                part_hat, after = self.backbone.decode(Latent(hat, side, None, latent.scratch), inner, k)
+                decoded.append(part_hat)
+            inner = after
+        data = writer.finish()
+        seen = torch.cat(decoded, 2) if decoded else None
+        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory)
+
+    @torch.inference_mode()
+    def decompress(
+        self, payload: bytes, symbols: int, grid: Grid, state: State | None, settings: Settings
+    ) -> tuple[Tensor, State]:
+        """Decode a payload of ``grid`` (frames, height, width as shown); the clip is on the codable grid.
+
+        ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
+        """
+        reader = SymbolReader(payload)
+        inner, memory = state if state is not None else (None, None)
+        parts = []
+        step = self.backbone.step_frames
+        for start in range(0, grid.frames, step):
+            part = Grid(min(step, grid.frames - start), grid.height, grid.width)
+            shape = tuple(self.backbone.latent_shape(self.backbone.codable_grid(part)))
+            hat, side, memory = self.entropy.read(
+                reader, shape, self.quantizer, memory, settings.k, settings.fine
+            )
+            clip, inner = self.backbone.decode(Latent(hat, side), inner, settings.k)
+            parts.append(clip)
+        reader.finish()
+        return torch.cat(parts, 2), State(inner, memory)

@@ -1,0 +1,184 @@
+"""Integer maps of a frame (motion, thumbnail, activity) from coarse to fine, each value predicted from four around it.
+
+    pass 0: every 8th value     then for s = 8, 4, 2: centres of s×s squares, then the middles of their sides
+
+Within a pass nothing depends on anything else of it, so a pass is a handful of array operations; all values of a pass
+that share a context are coded in one call.  Contexts come from integers only: how far the four neighbours differ, and
+the same map of the previous frame.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
+
+__all__ = ["CHOICE_ROWS", "SIDE_ROWS", "SIDE_SYMBOLS", "Port", "ReadPort", "WritePort", "code_choice", "code_maps"]
+
+Ints = npt.NDArray[np.int64]
+SIDE_SYMBOLS = 32
+_ESCAPE = 31
+_REACH = 15  # deltas within ±15 have symbols of their own
+_RAW_ZERO = 1 << 15
+
+_DELTA_ROWS = 3 * 5 * 3 * 2
+_ACTIVITY_ROWS = 2 * 10 * 11
+# rows of the one table set: dy, dx, three thumbnail planes, activity, choice
+_FIRST = {"dy": 0, "dx": 1, "thumb0": 2, "thumb1": 3, "thumb2": 4}
+_ACTIVITY_FIRST = 5 * _DELTA_ROWS
+_CHOICE_FIRST = _ACTIVITY_FIRST + _ACTIVITY_ROWS
+CHOICE_ROWS = 8 * 3
+SIDE_ROWS = _CHOICE_FIRST + CHOICE_ROWS
+
+
+class Port(Protocol):
+    """One end of the coder: the writing end returns what it was given, the reading end what it read."""
+
+    def symbols(self, rows: Ints, symbols: Ints | None) -> Ints: ...
+    def raw(self, count: int, values: Ints | None) -> Ints: ...
+
+
+class WritePort:
+    """Symbols into a SymbolWriter."""
+
+    def __init__(self, writer: SymbolWriter, tables: Tables) -> None:
+        self.writer, self.tables = writer, tables
+
+    def symbols(self, rows: Ints, symbols: Ints | None) -> Ints:
+        """Write symbols under rows."""
+        if symbols is None:
+            raise ValueError("nothing to write")
+        self.writer.write(self.tables, rows, symbols)
+        return symbols
+
+    def raw(self, count: int, values: Ints | None) -> Ints:
+        """Write 16-bit values."""
+        if values is None or len(values) != count:
+            raise ValueError("nothing to write")
+        self.writer.write_raw(values)
+        return values
+
+
+class ReadPort:
+    """Symbols out of a SymbolReader."""
+
+    def __init__(self, reader: SymbolReader, tables: Tables) -> None:
+        self.reader, self.tables = reader, tables
+
+    def symbols(self, rows: Ints, symbols: Ints | None) -> Ints:
+        """Read symbols under rows."""
+        return self.reader.read(self.tables, rows)
+
+    def raw(self, count: int, values: Ints | None) -> Ints:
+        """Read 16-bit values."""
+        return self.reader.read_raw(count)
+
+
+@lru_cache(maxsize=32)
+def _passes(h: int, w: int) -> tuple[tuple[int, Ints, Ints], ...]:
+    """(class, flat targets [n], flat neighbours [4,n]) of each pass; the first pass has itself for neighbours."""
+    rows, cols = np.mgrid[0:h, 0:w]
+    base = ((rows % 8 == 0) & (cols % 8 == 0)).ravel().nonzero()[0]
+    out = [(0, base, np.stack([base] * 4))]
+
+    def inside(y: Ints, x: Ints) -> npt.NDArray[np.bool_]:
+        return (y >= 0) & (y < h) & (x >= 0) & (x < w)
+
+    for s in (8, 4, 2):
+        half = s // 2
+        for diagonal in (True, False):
+            if diagonal:
+                mask = (rows % s == half) & (cols % s == half)
+                steps = [(-half, -half), (-half, half), (half, -half), (half, half)]
+            else:
+                mask = ((rows % s == half) & (cols % s == 0)) | ((rows % s == 0) & (cols % s == half))
+                steps = [(-half, 0), (half, 0), (0, -half), (0, half)]
+            y, x = rows[mask], cols[mask]
+            if not y.size:
+                continue
+            around, good = [], []
+            for dy, dx in steps:
+                around.append(np.where(inside(y + dy, x + dx), (y + dy) * w + x + dx, -1))
+                good.append(inside(y + dy, x + dx))
+            table, valid = np.stack(around), np.stack(good)
+            first = table[valid.argmax(0), np.arange(y.size)]  # there is always one inside
+            # a missing neighbour is replaced by the opposite one, else by any that is there
+            opposite = table[[3, 2, 1, 0]] if diagonal else table[[1, 0, 3, 2]]
+            table = np.where(table >= 0, table, np.where(opposite >= 0, opposite, first))
+            out.append((1 if s > 2 else 2, y * w + x, table))
+    return tuple(out)
+
+
+def _delta_rows(name: str, stage: int, spread: Ints, drift: Ints, other: Ints) -> Ints:
+    by_spread = np.searchsorted(np.array([1, 3, 7, 17]), spread, side="right")
+    by_drift = np.searchsorted(np.array([1, 4]), drift, side="right")
+    return _FIRST[name] * _DELTA_ROWS + ((stage * 5 + by_spread) * 3 + by_drift) * 2 + other
+
+
+def _code_delta(port: Port, rows: Ints, delta: Ints | None) -> Ints:
+    symbols = None if delta is None else np.where(np.abs(delta) <= _REACH, delta + _REACH, _ESCAPE)
+    got = port.symbols(rows, symbols)
+    out = got - _REACH
+    far = np.flatnonzero(got == _ESCAPE)
+    if far.size:
+        values = None if delta is None else np.clip(delta[far], -_RAW_ZERO, _RAW_ZERO - 1) + _RAW_ZERO
+        out[far] = port.raw(far.size, values) - _RAW_ZERO
+    return out
+
+
+def code_maps(
+    port: Port, names: tuple[str, ...], shape: tuple[int, int], maps: Ints | None, past: Ints
+) -> Ints:
+    """Code integer maps together; returns them [C,h,w].
+
+    names: of "dy", "dx", "thumb0".."thumb2", "activity", in coding order; maps [C,h,w] to write, None to read;
+    past [C,h,w]: the same maps of the previous frame (−1 where activity has none).
+    """
+    h, w = shape
+    out = np.zeros((len(names), h * w), np.int64)
+    given = None if maps is None else maps.reshape(len(names), -1)
+    before = past.reshape(len(names), -1)
+    for stage, targets, around in _passes(h, w):
+        other = np.zeros(targets.size, np.int64)
+        for c, name in enumerate(names):
+            old = before[c, targets]
+            if stage == 0:
+                guess = np.maximum(old, 0) if name != "activity" else np.maximum(old, 0)
+                spread = np.zeros(targets.size, np.int64)
+            else:
+                four = out[c][around]
+                low, high = four.min(0), four.max(0)
+                guess = (four.sum(0) - low - high) >> 1
+                spread = high - low
+            want = None if given is None else given[c, targets]
+            if name == "activity":
+                rows = _ACTIVITY_FIRST + ((stage == 2) * 10 + np.clip(guess, 0, 9)) * 11 + np.clip(old, -1, 9) + 1
+                out[c, targets] = port.symbols(np.asarray(rows, np.int64), want)
+                continue
+            drift = np.abs(old - guess)
+            if stage == 0:
+                guess = old
+            rows = _delta_rows(name, stage, spread, drift, other)
+            delta = _code_delta(port, rows, None if want is None else want - guess)
+            out[c, targets] = guess + delta
+            other = (delta != 0).astype(np.int64)
+    return out.reshape(len(names), h, w)
+
+
+def code_choice(port: Port, differs: Ints, act: Ints, choice: Ints | None) -> Ints:
+    """Whose vector each 8×8 block takes: [h,w] in 0..3.
+
+    differs [3,h,w]: whether candidate 1, 2, 3 is another vector than candidate 0 (blocks where none is are not coded);
+    act [h,w]: activity, spread to the blocks.
+    """
+    mask = differs[0] + 2 * differs[1] + 4 * differs[2]
+    rows = _CHOICE_FIRST + mask * 3 + np.searchsorted(np.array([1, 3]), act, side="right")
+    coded = mask.ravel().nonzero()[0]
+    out = np.zeros(mask.size, np.int64)
+    want: Any = None if choice is None else choice.ravel()[coded]
+    out[coded] = port.symbols(rows.ravel()[coded], want) & 3
+    return out.reshape(mask.shape)

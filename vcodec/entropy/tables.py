@@ -1,0 +1,139 @@
+"""Integer probability tables and the range coder that reads them (constriction).
+
+A table is a row of integers that sum to 2^16.  All symbols of one table are coded in one call, tables in ascending
+order, so that a frame of 150,000 indices costs a few dozen calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+
+from vcodec.errors import DamagedError, WeightsError
+
+__all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows"]
+
+TABLE_SUM = 1 << 16
+_RAW_BITS = 16
+
+Ints = npt.NDArray[np.int64]
+
+
+def integer_rows(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Rows of non-negative weights -> integers that sum to TABLE_SUM; what has weight keeps at least 1."""
+    rows = np.zeros(weights.shape, np.int64)
+    for i, row in enumerate(weights):
+        total = row.sum()
+        if total <= 0:
+            raise WeightsError("a probability table has no weight at all")
+        scaled = np.where(row > 0, np.maximum(np.floor(row / total * TABLE_SUM), 1), 0).astype(np.int64)
+        scaled[int(scaled.argmax())] += TABLE_SUM - int(scaled.sum())
+        rows[i] = scaled
+    return rows
+
+
+class Tables:
+    """Rows of integer probabilities [N,S], each summing to TABLE_SUM."""
+
+    def __init__(self, rows: npt.NDArray[np.int64]) -> None:
+        if rows.ndim != 2 or (rows < 0).any() or (rows.sum(1) != TABLE_SUM).any():
+            raise WeightsError("probability tables are damaged: each row must sum to 65536")
+        self.rows = rows.astype(np.int64)
+        with np.errstate(divide="ignore"):
+            self.bits = -np.log2(self.rows / TABLE_SUM)  # [N,S]; what has no weight is infinitely dear
+        self._models: dict[int, Any] = {}
+
+    @property
+    def symbols(self) -> int:
+        """Size of the alphabet."""
+        return int(self.rows.shape[1])
+
+    def model(self, row: int) -> Any:
+        """constriction's model of a row (kept)."""
+        found = self._models.get(row)
+        if found is None:
+            probabilities = (self.rows[row] / TABLE_SUM).astype(np.float64)  # exact: integers over a power of two
+            found = constriction.stream.model.Categorical(probabilities, perfect=False)
+            self._models[row] = found
+        return found
+
+
+def _groups(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[tuple[int, int, int]]]:
+    """Order that sorts by row, and (row, start, stop) of each run in it."""
+    narrow = rows.astype(np.uint16)
+    order = np.argsort(narrow, kind="stable")
+    counts = np.bincount(narrow)
+    stops = np.cumsum(counts)
+    used = np.flatnonzero(counts)
+    return order, [(int(r), int(stops[r] - counts[r]), int(stops[r])) for r in used]
+
+
+_UNIFORM = constriction.stream.model.Uniform(1 << _RAW_BITS)
+
+
+class SymbolWriter:
+    """Writes symbols under tables; counts them and the bits they should take."""
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+        self.count = 0
+        self.expected_bits = 0.0
+
+    def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
+        """symbols[i] under tables.rows[rows[i]]; both 1-D."""
+        if rows.size == 0:
+            return
+        order, runs = _groups(rows)
+        ordered = symbols[order].astype(np.int32)
+        for row, start, stop in runs:
+            part = ordered[start:stop]
+            self._coder.encode(part, tables.model(row))
+            self.expected_bits += float(tables.bits[row][part].sum())
+        self.count += int(rows.size)
+
+    def write_raw(self, values: npt.NDArray[Any]) -> None:
+        """Integers 0..65535 without a model."""
+        if values.size:
+            self._coder.encode(values.astype(np.int32), _UNIFORM)
+            self.count += int(values.size)
+            self.expected_bits += float(_RAW_BITS * values.size)
+
+    def finish(self) -> bytes:
+        """The payload: little-endian words without the zeros at the end (reading past the end reads zeros)."""
+        return self._coder.get_compressed().astype("<u4").tobytes()
+
+
+class SymbolReader:
+    """Reads what SymbolWriter wrote, given the same tables and rows."""
+
+    def __init__(self, payload: bytes) -> None:
+        if len(payload) % 4:
+            raise DamagedError("a payload is not a whole number of 32-bit words")
+        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+        self.count = 0
+
+    def read(self, tables: Tables, rows: npt.NDArray[Any]) -> Ints:
+        """Symbols under rows, 1-D."""
+        out = np.empty(rows.size, np.int64)
+        if rows.size == 0:
+            return out
+        self.count += int(rows.size)
+        order, runs = _groups(rows)
+        for row, start, stop in runs:
+            out[order[start:stop]] = self._coder.decode(tables.model(row), stop - start)
+        return out
+
+    def read_raw(self, n: int) -> Ints:
+        """Integers 0..65535 without a model."""
+        if n == 0:
+            return np.empty(0, np.int64)
+        self.count += n
+        return np.asarray(self._coder.decode(_UNIFORM, n), np.int64)
+
+    def finish(self) -> None:
+        """Refuse a payload that does not end where its symbols do."""
+        if not self._coder.maybe_exhausted():
+            raise DamagedError("a payload holds more than its symbols")

@@ -1,0 +1,136 @@
+"""Where codecs come from: bundled weights, a file, the user's model folder, or the coded file itself."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vcodec import bitstream
+from vcodec.errors import UnknownNameError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from vcodec.codec import Codec
+
+__all__ = ["codec_for_decoding", "codec_for_encoding", "model_folder", "weights_data"]
+
+
+def model_folder() -> Path:
+    """The user's model folder: $VCODEC_MODELS, else vcodec/models in $XDG_DATA_HOME or ~/.local/share.
+
+    It holds checkpoints named by their hash, 64 hex digits and `.safetensors`.
+    """
+    if own := os.environ.get("VCODEC_MODELS"):
+        return Path(own).expanduser()
+    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data).expanduser() / "vcodec" / "models"
+
+
+def codec_for_encoding(
+    name: str, weights: str | Path | None, device: str = "auto", threads: int | None = None
+) -> Codec:
+    """The codec to encode with: the checkpoint `weights` if given, which may be of any codec; else by name.
+
+    Raises UnknownNameError, WeightsError; UsageError for a `device` that this machine lacks.
+    """
+    _use_threads(threads)
+    return _load(name if weights is None else Path(weights), device)
+
+
+def codec_for_decoding(
+    reader: bitstream.Reader,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Codec:
+    """The codec that a file was made with, found by the hash in its header.
+
+    Looks at `weights` alone if given; else into the file, at the bundled weights, and in the model folder.
+    Raises WeightsError, naming what is needed and where it looked; DamagedError for damaged embedded weights.
+    """
+    _use_threads(threads)
+    header = reader.header
+    needed = header.weights_sha256
+    looked: list[str] = []
+
+    def fits(place: str, load: Callable[[], Codec]) -> Codec | None:
+        try:
+            codec = load()
+        except (UnknownNameError, WeightsError) as error:
+            looked.append(f"{place} ({error})")
+            return None
+        if codec.weights_sha256 == needed:
+            return codec
+        looked.append(f"{place} (has {codec.weights_sha256.hex()[:12]}, {codec.name})")
+        return None
+
+    kept = model_folder() / f"{needed.hex()}.safetensors"
+    found: Codec | None = None
+    if weights is not None:
+        found = fits(str(weights), lambda: _load(Path(weights), device))
+    else:
+        if embedded := reader.weights():
+            found = fits("the weights in the file", lambda: _load_data(embedded, device))
+        if found is None:
+            found = fits("the bundled weights", lambda: _load(header.codec, device))
+        if found is None:
+            if kept.is_file():
+                found = fits(str(kept), lambda: _load(kept, device))
+            else:
+                looked.append(f"{kept} (no such file)")
+    if found is None:
+        raise WeightsError(
+            f"{reader.name} was made with codec {header.codec!r} and weights {needed.hex()[:12]}, which are "
+            f"not here; looked at {'; '.join(looked)}. Name the checkpoint with --weights FILE, or put it "
+            f"into the model folder as {kept.name}"
+        )
+    return found
+
+
+def weights_data(codec: Codec) -> bytes:
+    """The checkpoint of a codec as bytes, for embedding."""
+    from vcodec.checkpoint import save_codec
+
+    with tempfile.TemporaryDirectory(prefix="vcodec-") as folder:
+        path = Path(folder) / "codec.safetensors"
+        save_codec(codec, path)
+        return path.read_bytes()
+
+
+def _load(name_or_path: str | Path, device: str) -> Codec:
+    from vcodec.checkpoint import load_codec
+
+    if isinstance(name_or_path, Path) and not name_or_path.is_file():
+        raise WeightsError(f"{name_or_path}: no such weights file")
+    return load_codec(name_or_path, device=_device(device))
+
+
+def _load_data(data: bytes, device: str) -> Codec:
+    with tempfile.TemporaryDirectory(prefix="vcodec-") as folder:
+        path = Path(folder) / "codec.safetensors"
+        path.write_bytes(data)
+        return _load(path, device)
+
+
+def _use_threads(threads: int | None) -> None:
+    if threads is None:
+        return
+    if not 1 <= threads <= 1024:
+        raise UsageError(f"{threads} threads are not possible: choose 1 or more")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise UsageError(f"unknown device {name!r}: choose auto, cpu or cuda")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("this machine has no CUDA device that torch can use; choose --device cpu")
+    return name

@@ -1,0 +1,111 @@
+"""One scalar codebook for every K: uniform start, learned by gradient, straight-through.
+
+A codebook has K levels, zero among them at every K:   lo = −⌊(K−1)/2⌋ … 0 … hi = ⌊K/2⌋.
+For each K and channel a learned step says how far apart they stand; it falls as K grows, so that the K levels always
+span the latent's range.  Learned offsets pull the first three levels on each side towards zero (a reconstruction point
+is the mean of what falls into its cell).  Between the learned K = 2, 4, …, 256 everything is linear in log2 K.
+
+An even codebook has one level more above zero than below.  Its side alternates over channels, positions and frames
+(``phase``), so that even K = 2 can correct in both directions within two frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vcodec.scale import between, level_of
+
+__all__ = ["ConditionalCodebook", "ConditionalConfig", "bounds"]
+
+
+@dataclass(frozen=True)
+class ConditionalConfig:
+    """A codebook for all K."""
+
+    channels: int
+    """latent channels"""
+    coarsest: float = 112.0
+    """starting step at K = 2, latent units"""
+    exponent: float = 0.58
+    """the step starts as coarsest · (2/K)^exponent"""
+
+
+def bounds(k: int) -> tuple[int, int]:
+    """Lowest and highest index of a codebook of K levels; zero is always one of them."""
+    level_of(k)  # refuses what is no codebook size
+    return -((k - 1) // 2), k // 2
+
+
+def _orientation(like: Tensor, phase: Tensor) -> Tensor:
+    """±1 for each element of [B,C,h,w]: which side has the extra level of an even codebook."""
+    _, c, h, w = like.shape
+    total = (
+        torch.arange(c, device=like.device).view(1, c, 1, 1)
+        + torch.arange(h, device=like.device).view(1, 1, h, 1)
+        + torch.arange(w, device=like.device).view(1, 1, 1, w)
+        + phase.view(-1, 1, 1, 1)
+    )
+    return (1 - 2 * (total % 2)).to(like.dtype)
+
+
+class ConditionalCodebook(nn.Module):
+    """Quantizer of latents [B,C,h,w]; level [B] is log2 K, kind [B] 0 keyframe / 1 other, phase [B] the frame's number."""
+
+    Config = ConditionalConfig
+
+    def __init__(self, config: ConditionalConfig) -> None:
+        super().__init__()
+        self.config = config
+        levels = torch.arange(8.0)[None, :, None].expand(2, 8, config.channels)
+        start = torch.log2(torch.tensor(config.coarsest)) - config.exponent * levels
+        self.log_step = nn.Parameter(start.clone())
+        self.pull = nn.Parameter(torch.zeros(2, 8, 3))
+
+    def step(self, level: Tensor, kind: Tensor, fine: int = 0) -> Tensor:
+        """Distance of two levels [B,C,1,1]; ``fine`` scales it by 2^(−fine/32)."""
+        return torch.exp2(between(self.log_step, level, kind) - fine / 32.0)[:, :, None, None]
+
+    def dequantize(
+        self, index: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0, oriented: bool = True
+    ) -> Tensor:
+        """Levels of integer indices (as float tensor) [B,C,h,w]."""
+        pull = between(self.pull, level, kind)  # [B,3]
+        size = index.abs()
+        shift = sum((size == n + 1) * pull[:, n].view(-1, 1, 1, 1) for n in range(3))
+        value = (index - index.sign() * shift) * self.step(level, kind, fine)
+        return value * _orientation(index, phase) if oriented else value
+
+    def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor:
+        """Latents in units of the step, on the codebook's own orientation."""
+        return values * _orientation(values, phase) / self.step(level, kind, fine)
+
+    @staticmethod
+    def bounds(k: int) -> tuple[int, int]:
+        """Lowest and highest index."""
+        return bounds(k)
+
+    @staticmethod
+    def nearest(scaled: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """Nearest index within the codebook; low, high broadcastable."""
+        return torch.minimum(torch.maximum(scaled.round(), low), high)
+
+    def forward(
+        self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, low: Tensor, high: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Training: (levels, indices), both straight-through; low, high [B,1,1,1] are the codebook's ends.
+
+        The gradient that says "this level follows its latent" is true only where the latent is not held at zero: it
+        fades out below half a step.  Without that, every zero would be pushed to the brink of costing bits, and a
+        prediction would never learn that nothing corrects it there.
+        """
+        u = self.scaled(values, level, kind, phase)
+        index = self.nearest(u, low, high).detach()
+        follows = ((u.abs() - 0.25) * 2.5).clamp(0, 1).detach()
+        soft = u + (index - u).detach()
+        gated = index + follows * (u - u.detach())
+        pulled = self.dequantize(index, level, kind, phase, oriented=False) / self.step(level, kind)
+        hat = (gated + (pulled - index)) * self.step(level, kind) * _orientation(values, phase)
+        return hat, soft

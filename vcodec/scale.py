@@ -1,0 +1,52 @@
+"""The scale of K: everything that depends on the codebook's size is learned at K = 2, 4, …, 256 and linear in log2 K between."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vcodec.errors import InputError
+
+__all__ = ["LAMBDA", "LevelTable", "between", "level_of", "levels_of", "nominal_step"]
+
+LAMBDA = 0.134  # λ = LAMBDA · step², squared 8-bit levels a bit: the slope of D(R) at the nominal step
+LEVELS = 8  # K = 2, 4, …, 256
+
+
+def level_of(k: int) -> float:
+    """log2 K, 1..8; raises InputError outside."""
+    if not 2 <= k <= 256:
+        raise InputError(f"K = {k} is not a codebook size: choose an integer from 2 to 256")
+    return math.log2(k)
+
+
+def levels_of(ks: list[int], device: torch.device | None = None) -> Tensor:
+    """Levels of a batch [B]."""
+    return torch.tensor([level_of(k) for k in ks], device=device)
+
+
+def nominal_step(level: float) -> float:
+    """The step, in 8-bit levels, that K stands for: 6.7 at K = 256, 112 at K = 2.  λ follows its square."""
+    return 10.0 * 2.0 ** (0.58 * (7.0 - level))
+
+
+def between(table: Tensor, level: Tensor, kind: Tensor) -> Tensor:
+    """Rows of a table [kinds, LEVELS, width] at fractional levels [B] -> [B, width]."""
+    at = (level - 1.0).clamp(0.0, LEVELS - 1.0)
+    low = at.floor().clamp(max=LEVELS - 2.0)
+    rows = low.long()
+    mix = (at - low)[:, None]
+    return table[kind, rows] * (1 - mix) + table[kind, rows + 1] * mix
+
+
+class LevelTable(nn.Module):
+    """A learned vector for each K and frame kind: forward(level [B], kind [B]) -> [B, width]."""
+
+    def __init__(self, width: int, start: float = 0.0, kinds: int = 2) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.full((kinds, LEVELS, width), start))
+
+    def forward(self, level: Tensor, kind: Tensor) -> Tensor:
+        return between(self.table, level, kind)

@@ -1,0 +1,137 @@
+"""From trained networks to a codec: integer context networks, and tables counted on training footage.
+
+Tables start as the distributions that training assumed.  Then held crops of the training clips are coded with them, every
+symbol is counted, and the counts (softened by what was there before) become the tables; twice, because choosing indices
+depends on the tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from vcodec.checkpoint import Parts, assemble
+from vcodec.codec import Codec, Settings, State
+from vcodec.datasets.footage import Run
+from vcodec.entropy.context import TABLES, ContextNet, FrozenContext, widths
+from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
+from vcodec.entropy.lattice import SIDE_ROWS, SIDE_SYMBOLS
+from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
+
+__all__ = ["freeze"]
+
+Floats = npt.NDArray[np.float64]
+CODEBOOKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+
+
+class CountingWriter(SymbolWriter):
+    """Counts symbols by table instead of keeping them."""
+
+    counts: dict[int, Floats]
+
+    def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
+        flat = rows.astype(np.int64) * tables.symbols + symbols.astype(np.int64)
+        count = np.bincount(flat, minlength=tables.rows.size).reshape(tables.rows.shape)
+        self.counts[id(tables)] = self.counts.get(id(tables), np.zeros(tables.rows.shape)) + count
+
+    def write_raw(self, values: npt.NDArray[Any]) -> None:
+        """Nothing to count."""
+
+
+def _assumed_index_tables() -> Floats:
+    """Laplace cells of each width, for the three classes of codebooks."""
+    b = widths(torch.arange(TABLES, dtype=torch.float32)).double().numpy()[:, None]
+    size = np.abs(np.arange(INDEX_SYMBOLS) - REACH)[None, :].astype(np.float64)
+    size[:, ESCAPE] = REACH + 1
+    tail = 0.5 * (np.exp(-(size - 0.5) / b) - np.exp(-(size + 0.5) / b))
+    full = np.where(size == 0, 1 - np.exp(-0.5 / b), tail)
+    full[:, ESCAPE] = np.exp(-(REACH + 0.5) / b[:, 0])
+    values = np.arange(INDEX_SYMBOLS) - REACH
+    two = np.where((values == 0) | (values == 1), 2 * full, 0)
+    two[:, REACH] = full[:, REACH]
+    four = np.where((values >= -1) & (values <= 2), full, 0)
+    return np.concatenate([two, four, full + 1e-6])
+
+
+def _assumed_side_tables() -> Floats:
+    size = np.abs(np.arange(SIDE_SYMBOLS) - REACH).astype(np.float64)
+    row = 0.7**size
+    row[ESCAPE] = 0.01
+    return np.repeat(row[None], SIDE_ROWS, 0) + 1e-4
+
+
+def _symmetric(counts: Floats) -> Floats:
+    """Large codebooks have no preferred sign: count both signs together."""
+    out = counts.copy()
+    full = out[2 * TABLES :, : 2 * REACH + 1]
+    out[2 * TABLES :, : 2 * REACH + 1] = (full + full[:, ::-1]) / 2
+    return out
+
+
+def _blend(counts: Floats, assumed: Floats, strength: float) -> Floats:
+    prior = assumed / assumed.sum(1, keepdims=True)
+    return np.where(assumed > 0, counts + strength * prior, 0)
+
+
+def freeze(
+    name: str,
+    parts: Parts,
+    context: ContextNet,
+    clips: Sequence[Sequence[Run]],
+    *,
+    frames: int = 8,
+    crop: tuple[int, int] = (192, 320),
+    seed: int = 0,
+    rounds: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+) -> Codec:
+    """A codec with frozen entropy model, its tables counted on crops of ``clips``."""
+    net = FrozenContext(context.freeze())
+    index_prior, side_prior = _assumed_index_tables(), _assumed_side_tables()
+    entropy = FrameEntropy(net, Tables(integer_rows(index_prior)), Tables(integer_rows(side_prior)))
+    jobs = [(clip, k) for i, clip in enumerate(clips) for k in _codebooks(i)]
+    for turn in range(rounds):
+        codec = Codec(name, parts.backbone, parts.quantizer, entropy)
+        counts: dict[int, Floats] = {}
+        rng = np.random.default_rng(seed)
+        for done, (clip, k) in enumerate(jobs):
+            _count(codec, clip[int(rng.integers(len(clip)))], k, frames, crop, rng, counts)
+            if progress:
+                progress(turn * len(jobs) + done + 1, rounds * len(jobs))
+        index = _blend(_symmetric(counts[id(entropy.index_tables)]), index_prior, 20.0)
+        side = _blend(counts[id(entropy.side_tables)], side_prior, 4.0)
+        entropy = FrameEntropy(net, Tables(integer_rows(index)), Tables(integer_rows(side)))
+    return assemble(name, parts, entropy)
+
+
+def _codebooks(i: int) -> list[int]:
+    """Five codebook sizes for the i-th clip; all appear over three clips."""
+    return [CODEBOOKS[(i + 3 * j) % len(CODEBOOKS)] for j in range(5)]
+
+
+def _count(
+    codec: Codec,
+    run: Run,
+    k: int,
+    frames: int,
+    crop: tuple[int, int],
+    rng: np.random.Generator,
+    counts: dict[int, Floats],
+) -> None:
+    """Code one crop at one K and add its symbols to the counts."""
+    t, h, w = run.luma.shape
+    y = int(rng.integers(0, max(0, h - crop[0]) // 16 + 1)) * 16
+    x = int(rng.integers(0, max(0, w - crop[1]) // 16 + 1)) * 16
+    start = int(rng.integers(0, max(0, t - frames) + 1))
+    state: State | None = None
+    for i in range(start, min(t, start + frames)):
+        luma = run.luma[i, y : y + crop[0], x : x + crop[1]]
+        chroma = run.chroma[i, :, y // 2 : (y + crop[0]) // 2, x // 2 : (x + crop[1]) // 2]
+        clip = codec.to_clip([(luma, chroma[0], chroma[1])])
+        writer = CountingWriter()
+        writer.counts = counts
+        _, _, state = codec.code(clip, state, Settings(k), writer)

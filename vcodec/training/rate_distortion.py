@@ -1,0 +1,88 @@
+"""The rate-distortion loss of a closed-loop codec, unrolled over frames from a keyframe.
+
+For each crop a K is drawn; λ follows K.  Every frame is predicted from the model's own decoded frame before it, so that
+training sees what decoding sees, and gradients reach back through the prediction.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vcodec.backbones import motion
+from vcodec.backbones.qae import CHROMA_WEIGHT, INTER, KEY, QAE
+from vcodec.datasets.footage import Batch
+from vcodec.entropy.context import ContextNet
+from vcodec.entropy.rate import laplace_bits
+from vcodec.quantizers.conditional import ConditionalCodebook, bounds
+from vcodec.scale import LAMBDA, level_of, levels_of, nominal_step
+from vcodec.training.measure import Measure
+
+__all__ = ["RateDistortion"]
+
+LEAK = 1e-4
+
+
+class RateDistortion(nn.Module):
+    """Backbone, codebook and context of `qae` with their joint loss."""
+
+    def __init__(self, backbone: QAE, codebook: ConditionalCodebook, context: ContextNet) -> None:
+        super().__init__()
+        self.backbone, self.codebook, self.context = backbone, codebook, context
+
+    def forward(self, batch: Batch, ks: list[int], balance: float, detach: bool = False) -> Measure:
+        """ks: a K for each crop; balance: exponent that keeps small K from being drowned; detach: no gradient in time."""
+        luma, chroma, vectors = batch.luma, batch.chroma, batch.vectors
+        b, frames = luma.shape[:2]
+        device = luma.device
+        level = levels_of(ks, device)
+        ends = torch.tensor([bounds(k) for k in ks], device=device, dtype=torch.float32)
+        low, high = ends[:, 0].view(-1, 1, 1, 1), ends[:, 1].view(-1, 1, 1, 1)
+        one_sided = torch.tensor([k == 2 for k in ks], device=device).view(-1, 1, 1, 1)
+        step = torch.tensor([nominal_step(level_of(k)) for k in ks], device=device)
+        price = LAMBDA * step.square()
+        pixels = luma.shape[3] * luma.shape[4]
+
+        bits = torch.zeros(b, device=device)
+        sse_y = torch.zeros(b, device=device)
+        sse_uv = torch.zeros(b, device=device)
+        past = torch.zeros(b, 96, luma.shape[3] // 8, luma.shape[4] // 8, device=device)
+        last_y, last_c = luma[:, 0], chroma[:, 0]
+        for t in range(frames):
+            y, c = luma[:, t], chroma[:, t]
+            kind = torch.full((b,), KEY if t == 0 else INTER, device=device)
+            phase = torch.full((b,), t, device=device)
+            if t == 0:
+                raw_y, raw_c = self.backbone.from_thumbnail(self.backbone.thumbnail(y, c))
+            else:
+                if detach:
+                    last_y, last_c = last_y.detach(), last_c.detach()
+                raw_y, raw_c = motion.compensate(last_y, last_c, vectors[:, t])
+            p = self.backbone.refined(raw_y, raw_c, level, kind)
+            values = self.backbone.analyse(self.backbone.blocks(y, c), p)
+            hat, soft = self.codebook(values, level, kind, phase, low, high)
+            index = soft.detach().round()
+            table, act = self.context(index, past, level, kind)
+            cost = laplace_bits(soft, table, one_sided)
+            coded = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
+            # what an empty block would cost is kept with a small weight, so that its tables stay sensible
+            bits = bits + (cost * (coded + (1 - coded) * 0.05)).sum((1, 2, 3))
+            out_y, out_c = self.backbone.planes(self.backbone.synthesise(hat, p))
+            sse_y = sse_y + (out_y - y).square().sum((1, 2, 3)) * 255.0**2
+            sse_uv = sse_uv + (out_c - c).square().sum((1, 2, 3)) * 255.0**2
+            last_y, last_c = self._eight_bit(out_y), self._eight_bit(out_c)
+            past = index
+
+        total = frames * pixels
+        cost_each = (sse_y + CHROMA_WEIGHT * sse_uv) / price + bits
+        weight = (step / 10.0) ** balance
+        loss = (cost_each * weight).mean() / total
+        return Measure(loss, bits / total, sse_y / total, sse_uv * 2 / total)
+
+    @staticmethod
+    def _eight_bit(x: Tensor) -> Tensor:
+        """Clamp and round to 8-bit levels; the gradient passes (a little of it where the clamp acts)."""
+        held = x.clamp(0, 1)
+        held = held + LEAK * (x - held)
+        return held + ((held.clamp(0, 1) * 255.0).round() / 255.0 - held).detach()

@@ -29,10 +29,8 @@ EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEX
 CANVAS = (240, 720)  # rows and columns of a painted layer
 
 
-def noise(
-    shape: tuple[int, int], cell: tuple[float, float], seed: int, octaves: int = 5, gain: float = 0.5
-) -> Array:
-    """Value noise in 0..1: random grids, smoothly interpolated and summed; cell: (rows, columns) of the coarsest."""
+def noise(shape: tuple[int, int], cell: tuple[float, float], seed: int, octaves: int = 5, gain: float = 0.5) -> Array:
+    """Value noise in 0..1: smoothly interpolated random grids, summed; cell: (rows, columns) of the coarsest."""
     rng = np.random.default_rng(seed)
     total, weight = np.zeros(shape), 0.0
     for octave in range(octaves):
@@ -139,18 +137,14 @@ class Scene:
         """A striped hot-air balloon, 96 x 64."""
         y, x = np.mgrid[0:96, 0:64].astype(float)
         u, v = (x - 31.5) / 30, (y - 32) / 31
-        width = np.where(
-            v > 0.2, 1 - 0.62 * np.clip((v - 0.2) / 0.85, 0, 1) ** 1.3, np.sqrt(np.clip(1 - v * v, 0, 1))
-        )
+        width = np.where(v > 0.2, 1 - 0.62 * np.clip((v - 0.2) / 0.85, 0, 1) ** 1.3, np.sqrt(np.clip(1 - v * v, 0, 1)))
         across = np.clip(u / np.maximum(width, 0.05), -1, 1)
         stripe = np.floor((np.arcsin(across) / np.pi + 0.5) * 10).astype(int) % 3
         colours = np.array([[206, 44, 38], [244, 214, 88], [38, 84, 150]], float)[stripe]
         cloth = noise((96, 64), (6, 5), SEED + 55, octaves=3)
         band = ((v > -0.15) & (v < 0.02))[..., None]
         colours = np.where(band, np.array([240, 236, 224]), colours)
-        colours *= (0.72 + 0.35 * np.sqrt(np.clip(1 - (across - 0.25) ** 2, 0, 1)) + 0.22 * (cloth - 0.5))[
-            ..., None
-        ]
+        colours *= (0.72 + 0.35 * np.sqrt(np.clip(1 - (across - 0.25) ** 2, 0, 1)) + 0.22 * (cloth - 0.5))[..., None]
         alpha = np.clip((width - np.abs(u)) * 24, 0, 1) * (v > -1) * (v < 0.98)
         basket = (np.abs(x - 31.5) < 6) & (y > 80) & (y < 92)
         ropes = (np.abs(np.abs(x - 31.5) - 6 - (80 - y) * 0.28) < 0.8) & (y > 62) & (y <= 80)
@@ -188,16 +182,14 @@ class Scene:
         u, v = (x - cx) / scale, (y - cy) / scale
         tower = np.clip(6 + 0.1 * v - np.abs(u), 0, 1) * (v > -5) * (v < 56)
         brick = 0.5 + 0.5 * (np.floor(v / 3) + np.floor(u / 4 + (np.floor(v / 3) % 2) / 2)) % 2
-        image = over(
-            image, with_alpha(mix((120, 104, 92), (214, 200, 184), 0.55 + 0.3 * brick - 0.05 * u), tower)
-        )
+        image = over(image, with_alpha(mix((120, 104, 92), (214, 200, 184), 0.55 + 0.3 * brick - 0.05 * u), tower))
         turn = 1.5 * time
         for blade in range(4):
             angle = turn + blade * np.pi / 2
             along, side = u * np.cos(angle) + v * np.sin(angle), -u * np.sin(angle) + v * np.cos(angle)
-            inside = np.clip(4.2 - np.abs(side - 2.6), 0, 1) * (along > 7) * (along < 33) + (
-                np.abs(side) < 1
-            ) * (along > 0) * (along < 34)
+            inside = np.clip(4.2 - np.abs(side - 2.6), 0, 1) * (along > 7) * (along < 33) + (np.abs(side) < 1) * (
+                along > 0
+            ) * (along < 34)
             lattice = ((np.floor(along / 3) + np.floor(side / 2)) % 2)[..., None]
             image = over(image, with_alpha(np.array([244, 240, 226]) - 70 * lattice, inside * 0.95))
         return image
@@ -248,9 +240,7 @@ def tune() -> npt.NDArray[np.float32]:
         start = int(step * beat * RATE)
         local = time[: count - start]
         pitch = 440 * 2 ** ((key - 69) / 12)
-        pluck = sum(
-            np.sin(2 * np.pi * n * pitch * local) * np.exp(-local * (3 + 2 * n)) / n for n in (1, 2, 3, 4)
-        )
+        pluck = sum(np.sin(2 * np.pi * n * pitch * local) * np.exp(-local * (3 + 2 * n)) / n for n in (1, 2, 3, 4))
         pan = 0.5 + 0.35 * np.sin(step * 1.3)
         attack = np.minimum(local * 400, 1)
         for channel, gain in enumerate((1 - pan, pan)):
@@ -278,11 +268,10 @@ def render(target: Path) -> None:
     with av.open(str(target), "w", format="mp4", container_options={"movflags": "+faststart"}) as out:
         video = out.add_stream("libx264", rate=FPS)
         video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        video.codec_context.options = {"crf": "19", "preset": "slow", "threads": "1"}
+        # without its assembly x264 gives the same bytes each time; with it they hang on where memory happens to lie
+        video.codec_context.options = {"crf": "19", "preset": "slow", "threads": "1", "x264-params": "asm=0"}
         video.codec_context.color_range = 1
-        video.codec_context.color_primaries = video.codec_context.color_trc = (
-            video.codec_context.colorspace
-        ) = 1
+        video.codec_context.color_primaries = video.codec_context.color_trc = video.codec_context.colorspace = 1
         audio = out.add_stream("aac", rate=RATE, layout="stereo", bit_rate=96000)
         for number in range(FPS * SECONDS):
             block = sound[:, number * RATE // FPS : (number + 1) * RATE // FPS]

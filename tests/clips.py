@@ -30,9 +30,7 @@ def texture(width: int, height: int, time: float = 0.0, seed: int = 0) -> npt.ND
         total += np.sin(2 * np.pi * phase / period + rng.uniform(0, 6))
     grain = np.random.default_rng(seed + 1).normal(0, 0.3, (height + 64, width + 64))
     shift = int(time) % 64
-    return np.clip(128 + 38 * (total + grain[shift : shift + height, shift : shift + width]), 0, 255).astype(
-        np.uint8
-    )
+    return np.clip(128 + 38 * (total + grain[shift : shift + height, shift : shift + width]), 0, 255).astype(np.uint8)
 
 
 def texture_frames(frames: int, size: tuple[int, int], seed: int = 0) -> list[Planes]:
@@ -60,18 +58,14 @@ def fill(frame: VideoFrame, planes: Sequence[npt.NDArray[Any]]) -> VideoFrame:
 def planes_of(frame: VideoFrame) -> Planes:
     """The planes of an 8-bit planar picture."""
     return tuple(
-        np.frombuffer(memoryview(p), np.uint8).reshape(p.height, -1)[:, : p.width].copy()
-        for p in frame.planes
+        np.frombuffer(memoryview(p), np.uint8).reshape(p.height, -1)[:, : p.width].copy() for p in frame.planes
     )
 
 
 def make_tone(samples: int, rate: int = 48000, channels: int = 2) -> npt.NDArray[np.float32]:
     """A chord [channels, samples], each channel its own."""
     t = np.arange(samples) / rate
-    rows = [
-        0.2 * np.sin(2 * np.pi * 220 * (c + 1) * t) + 0.1 * np.sin(2 * np.pi * 331 * t)
-        for c in range(channels)
-    ]
+    rows = [0.2 * np.sin(2 * np.pi * 220 * (c + 1) * t) + 0.1 * np.sin(2 * np.pi * 331 * t) for c in range(channels)]
     return np.array(rows, np.float32)
 
 

@@ -77,9 +77,7 @@ def same(one: list[Planes], two: list[Planes]) -> bool:
 @pytest.mark.parametrize(
     ("frames", "size", "gop"), [(1, (16, 16), 128), (9, (7, 5), 128), (17, (33, 18), 6), (5, (1, 1), 1)]
 )
-def test_decoded_file_is_what_the_codec_makes(
-    tmp_path: Path, frames: int, size: tuple[int, int], gop: int
-) -> None:
+def test_decoded_file_is_what_the_codec_makes(tmp_path: Path, frames: int, size: tuple[int, int], gop: int) -> None:
     """Any length and size: the decoded frames are the codec's in-memory result, GOP by GOP, bit for bit."""
     planes = texture_frames(frames, size)
     source = tmp_path / "in.y4m"
@@ -136,9 +134,7 @@ def test_variable_rate_is_kept(tmp_path: Path) -> None:
     with media.open_video(tmp_path / "back.mkv") as video:
         tick = video.info.time_base
         assert [round(1000 * frame.pts * tick) for frame in video.frames()] == times
-    assert (
-        vcodec.decode(tmp_path / "out.vae", tmp_path / "part.mkv", start=0.22, duration=0.32)["frames"] == 4
-    )
+    assert vcodec.decode(tmp_path / "out.vae", tmp_path / "part.mkv", start=0.22, duration=0.32)["frames"] == 4
     assert same(read(tmp_path / "part.mkv"), read(tmp_path / "back.mkv")[4:8])
 
 
@@ -183,12 +179,8 @@ def test_gops_begin_at_cuts_and_not_at_fades(tmp_path: Path) -> None:
     assert report["keyframes"] == [0]
 
 
-@pytest.mark.parametrize(
-    ("start", "duration", "kept"), [(0.4, None, (10, 40)), (0.5, 0.4, (13, 23)), (0, 0.2, (0, 5))]
-)
-def test_stretches(
-    clip: Path, tmp_path: Path, start: float, duration: float | None, kept: tuple[int, int]
-) -> None:
+@pytest.mark.parametrize(("start", "duration", "kept"), [(0.4, None, (10, 40)), (0.5, 0.4, (13, 23)), (0, 0.2, (0, 5))])
+def test_stretches(clip: Path, tmp_path: Path, start: float, duration: float | None, kept: tuple[int, int]) -> None:
     """start and duration keep the frames shown within them, at encoding and at decoding, from zero on."""
     encode(clip, tmp_path / "all.vae", gop=7)
     vcodec.decode(tmp_path / "all.vae", tmp_path / "all.mkv")
@@ -303,9 +295,7 @@ def flipped(path: Path, *places: int) -> Path:
     return broken
 
 
-@pytest.mark.parametrize(
-    ("chunk", "lost", "repeats"), [(1, [8, 15], 7), (2, [16, 23], 15), (3, [20, 23], 19)]
-)
+@pytest.mark.parametrize(("chunk", "lost", "repeats"), [(1, [8, 15], 7), (2, [16, 23], 15), (3, [20, 23], 19)])
 def test_damage_costs_the_rest_of_its_gop(
     tmp_path: Path, clip: Path, chunk: int, lost: list[int], repeats: int
 ) -> None:
@@ -537,9 +527,7 @@ def test_gray_codecs_make_gray_video(clip: Path, tmp_path: Path) -> None:
 def test_tags_travel(tmp_path: Path) -> None:
     """Colour tags, sample aspect, rotation and frame rate of the source are those of the decoded video."""
     tags = {"color_range": 2, "color_primaries": 9, "color_trc": 16, "colorspace": 9}
-    make_clip(
-        tmp_path / "in.mp4", frames=3, fps=Fraction(30000, 1001), sar=Fraction(4, 3), rotation=90, tags=tags
-    )
+    make_clip(tmp_path / "in.mp4", frames=3, fps=Fraction(30000, 1001), sar=Fraction(4, 3), rotation=90, tags=tags)
     encode(tmp_path / "in.mp4", tmp_path / "out.vae")
     vcodec.decode(tmp_path / "out.vae", tmp_path / "back.mp4")
     before, after = media.probe(tmp_path / "in.mp4"), media.probe(tmp_path / "back.mp4")

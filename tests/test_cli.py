@@ -22,10 +22,37 @@ from vcodec.cli import main, options
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-INFO_KEYS = ["format_version", "codec", "k", "width", "height", "frames", "fps", "duration_s", "audio", "file_bytes", "payload_bytes", "bpp", "keyframes", "weights_sha256", "settings"]
-EVAL_KEYS = (
-    ["frames", "file_bytes", "bpp", "kbps", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "psnr_rgb", "psnr_y_min", "ssim", "ms_ssim"]
-)
+INFO_KEYS = [
+    "format_version",
+    "codec",
+    "k",
+    "width",
+    "height",
+    "frames",
+    "fps",
+    "duration_s",
+    "audio",
+    "file_bytes",
+    "payload_bytes",
+    "bpp",
+    "keyframes",
+    "weights_sha256",
+    "settings",
+]
+EVAL_KEYS = [
+    "frames",
+    "file_bytes",
+    "bpp",
+    "kbps",
+    "psnr_y",
+    "psnr_u",
+    "psnr_v",
+    "psnr_yuv",
+    "psnr_rgb",
+    "psnr_y_min",
+    "ssim",
+    "ms_ssim",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +103,7 @@ def run(*arguments: object, **options: Any) -> tuple[int, bytes, str]:
 # ------------------------------------------------------------------ start-up
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["info", "CODED"], ["info", "CODED", "--json"], ["--version"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["info", "CODED"], ["info", "CODED", "--json"], ["--version"]])
 def test_help_and_info_load_nothing_heavy(coded: Path, arguments: list[str]) -> None:
     """`--help` and `info` import neither torch nor numpy nor av nor rich."""
     words = [str(coded) if word == "CODED" else word for word in arguments]
@@ -173,13 +198,22 @@ def test_tables_for_people(clip: Path, coded: Path, capsys: pytest.CaptureFixtur
         assert all(word in out for word in words), out
 
 
-def test_codecs_lists_the_registry(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_codecs_lists_the_registry(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """`codecs` prints what the registry describes, as a table and as JSON with the keys of the contract."""
     assert main(["codecs", "--json"]) == 0
     entries = json.loads(capsys.readouterr().out)
-    keys = ["codec", "family", "paper", "parameters", "kmac_per_pixel", "stride", "latent_channels", "causal", "weights", "sha256"]
+    keys = [
+        "codec",
+        "family",
+        "paper",
+        "parameters",
+        "kmac_per_pixel",
+        "stride",
+        "latent_channels",
+        "causal",
+        "weights",
+        "sha256",
+    ]
     assert entries and all(set(keys) <= set(entry) for entry in entries)
     assert all(set(entry["kmac_per_pixel"]) == {"encode", "decode"} for entry in entries)
     assert all(entry["weights"] in ("bundled", "none") for entry in entries)
@@ -194,9 +228,7 @@ def test_pipes(clip: Path, tmp_path: Path) -> None:
     assert code == 0 and data.startswith(b"\x89VAE") and "24 frames" in err
     code, video, err = run("decode", "-", "-o", "-", input=data, cwd=tmp_path)
     assert code == 0 and video.startswith(b"YUV4MPEG2") and "24 frames" in err
-    code, again, err = run(
-        "encode", "-", "-o", "-", "--codec", "standin", "--json", input=video, cwd=tmp_path
-    )
+    code, again, err = run("encode", "-", "-o", "-", "--codec", "standin", "--json", input=video, cwd=tmp_path)
     assert code == 0 and json.loads(err)["frames"] == 24 and again.startswith(b"\x89VAE")
     assert list(tmp_path.iterdir()) == []
 
@@ -293,9 +325,7 @@ def test_refusals_are_one_clear_line(
     assert (tmp_path / "taken.vae").read_bytes() == b"precious"
 
 
-def test_debug_shows_the_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """--debug, wherever it stands, adds the traceback; a bug is one line without it."""
     assert main(["decode", "absent.vae", "--debug"]) == 1
     assert "Traceback" in capsys.readouterr().err
@@ -351,24 +381,15 @@ def test_eval_refuses_other_lengths_and_sizes(
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 @pytest.mark.parametrize("command", ["encode", "decode"])
-def test_signals_leave_nothing(
-    clip: Path, coded: Path, tmp_path: Path, command: str, name: str, code: int
-) -> None:
+def test_signals_leave_nothing(clip: Path, coded: Path, tmp_path: Path, command: str, name: str, code: int) -> None:
     """Ctrl-C and SIGTERM exit 130 and 143 with one line, and no file of any name stays."""
     out = tmp_path / ("out.vae" if command == "encode" else "out.mp4")
     make_clip(tmp_path.parent / "long.mkv", frames=200, size=(64, 48))
     source = tmp_path.parent / "long.mkv"
     if command == "decode":
-        assert (
-            main(
-                ["encode", str(source), "--codec", "standin", "-o", str(tmp_path.parent / "long.vae"), "-fq"]
-            )
-            == 0
-        )
+        assert main(["encode", str(source), "--codec", "standin", "-o", str(tmp_path.parent / "long.vae"), "-fq"]) == 0
         source = tmp_path.parent / "long.vae"
-    process = start(
-        command, source, "-o", out, *(["--codec", "standin"] if command == "encode" else []), delay=0.2
-    )
+    process = start(command, source, "-o", out, *(["--codec", "standin"] if command == "encode" else []), delay=0.2)
     wait_for_part(tmp_path, process)
     process.send_signal(getattr(signal, name))
     _, err = process.communicate(timeout=30)

@@ -33,9 +33,7 @@ def test_gray_arrays_round_trip(tmp_path, name):
     if name == "a.npy":
         np.save(tmp_path / name, video)
     else:
-        (np.savez_compressed if name == "packed.npz" else np.savez)(
-            tmp_path / name, video=video, other=np.zeros(3)
-        )
+        (np.savez_compressed if name == "packed.npz" else np.savez)(tmp_path / name, video=video, other=np.zeros(3))
     with open_video(tmp_path / name, pixel_format="gray", fps=Fraction(50)) as reader:
         info = reader.info
         with create_video(tmp_path / "out.npy", info) as writer:

@@ -110,9 +110,7 @@ def test_damage_is_told(tmp_path):
 
 def test_a_stream_that_starts_between_keyframes_is_read_from_the_first(tmp_path):
     """A recording cut out of a transmission loses what cannot be decoded at its start, and no more."""
-    source = make_clip(
-        tmp_path / "a.h264", frames=40, container="h264", options={"qp": "0", "g": "10", "bf": "0"}
-    )
+    source = make_clip(tmp_path / "a.h264", frames=40, container="h264", options={"qp": "0", "g": "10", "bf": "0"})
     data = (tmp_path / "a.h264").read_bytes()
     (tmp_path / "b.h264").write_bytes(data[len(data) // 3 :])
     with open_video(tmp_path / "b.h264") as reader:
@@ -214,7 +212,5 @@ def test_ffmpeg_is_silent(tmp_path):
         "import sys\nfrom vcodec.media import open_video\nfrom vcodec.errors import MediaError\n"
         "try:\n    with open_video(sys.argv[1]) as r: list(r)\nexcept MediaError: pass\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "a.mkv")], capture_output=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.mkv")], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -66,9 +66,7 @@ def test_aac_of_mp4_survives_twice(tmp_path):
     assert [p.data for p in packets] == [p.data for p in again]
     assert all(p.keyframe for p in again)
     for one, other in zip(packets, again):
-        assert abs(one.pts * first.audio[0].time_base - other.pts * last.audio[0].time_base) < Fraction(
-            1, 500
-        )
+        assert abs(one.pts * first.audio[0].time_base - other.pts * last.audio[0].time_base) < Fraction(1, 500)
     assert frames[0].pts == 0 and packets[0].pts * first.audio[0].time_base > Fraction(2, 5)
 
 

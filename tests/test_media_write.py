@@ -36,9 +36,7 @@ def read(source, **options):
 
 def error_of(frames, planes) -> int:
     return max(
-        int(np.abs(a.astype(int) - b).max())
-        for f, p in zip(frames, planes, strict=True)
-        for a, b in zip(f.planes, p)
+        int(np.abs(a.astype(int) - b).max()) for f, p in zip(frames, planes, strict=True) for a, b in zip(f.planes, p)
     )
 
 
@@ -248,9 +246,7 @@ def test_standard_output_and_a_reader_that_leaves():
     done = subprocess.run([sys.executable, "-c", code, "3"], capture_output=True, timeout=60)
     assert len(done.stdout) == done.stdout.index(b"\n") + 1 + 3 * (6 + 460800)
     assert done.stderr == b""
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen([sys.executable, "-c", code, "50"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.read(100)
     process.stdout.close()
     message = process.stderr.read().decode()

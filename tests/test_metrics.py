@@ -7,6 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
+import pytorch_msssim
+import torch
 
 from vcodec.errors import InputError
 from vcodec.metrics import PSNR_CAP_DB, Meter, plane_psnr
@@ -24,8 +26,7 @@ def picture(seed: int, height: int = 24, width: int = 30) -> Picture:
 def disturbed(planes: Picture, seed: int, amount: int) -> Picture:
     rng = np.random.default_rng(seed)
     return tuple(
-        np.clip(p.astype(int) + rng.integers(-amount, amount + 1, p.shape), 0, 255).astype(np.uint8)
-        for p in planes
+        np.clip(p.astype(int) + rng.integers(-amount, amount + 1, p.shape), 0, 255).astype(np.uint8) for p in planes
     )
 
 
@@ -109,9 +110,7 @@ def test_psnr_of_planes_is_the_definition() -> None:
     assert meter.frames == 4
 
 
-@pytest.mark.parametrize(
-    ("matrix", "kr", "kb"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114), (9, 0.2627, 0.0593)]
-)
+@pytest.mark.parametrize(("matrix", "kr", "kb"), [(1, 0.2126, 0.0722), (6, 0.299, 0.114), (9, 0.2627, 0.0593)])
 @pytest.mark.parametrize("full_range", [False, True])
 @pytest.mark.parametrize("size", [(12, 16), (7, 9), (1, 1)])
 def test_rgb_psnr_follows_matrix_and_range(
@@ -123,9 +122,7 @@ def test_rgb_psnr_follows_matrix_and_range(
     meter = Meter(matrix=matrix, full_range=full_range, ssim=False)
     meter.add(reference, coded)
     expected = plain_psnr(plain_rgb(reference, kr, kb, full_range), plain_rgb(coded, kr, kb, full_range))
-    assert meter.result()["psnr_rgb"] == pytest.approx(
-        expected, abs=0.02
-    )  # float32 may round a tie the other way
+    assert meter.result()["psnr_rgb"] == pytest.approx(expected, abs=0.02)  # float32 may round a tie the other way
 
 
 def test_unspecified_matrix_goes_by_height() -> None:
@@ -163,6 +160,21 @@ def test_ssim_is_the_definition() -> None:
     result = meter.result()
     assert result["ssim"] == pytest.approx(plain_ssim(smooth, coded), abs=1e-4)
     assert result["ms_ssim"] == pytest.approx(plain_ms_ssim(smooth, coded), abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [(11, 12), (161, 170), (163, 201), (200, 333)])
+def test_ssim_is_that_of_pytorch_msssim(size: tuple[int, int]) -> None:
+    """SSIM and MS-SSIM are those of the pytorch-msssim package, odd sizes too, to 1e-5."""
+    rng = np.random.default_rng(8)
+    soft = np.kron(rng.integers(0, 256, (22, 36)), np.ones((10, 10)))[: size[0], : size[1]].astype(np.uint8)
+    coded = disturbed((soft,), 9, 30)[0]
+    meter = Meter()
+    meter.add((soft,), (coded,))
+    result = meter.result()
+    a, b = (torch.from_numpy(plane.astype(np.float32))[None, None] for plane in (soft, coded))
+    assert result["ssim"] == pytest.approx(float(pytorch_msssim.ssim(a, b)), abs=1e-5)
+    if min(size) > 160:
+        assert result["ms_ssim"] == pytest.approx(float(pytorch_msssim.ms_ssim(a, b)), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,7 @@ class Steady(standin.StandIn):
         self.sent = clip
         return standin.Payload(level + bytes(count - 8), 0, 8.0 * count), True
 
-    def decompress(
-        self, payload: bytes, symbols: int, grid: Any, state: Any, settings: Any
-    ) -> tuple[list[Any], Any]:
+    def decompress(self, payload: bytes, symbols: int, grid: Any, state: Any, settings: Any) -> tuple[list[Any], Any]:
         error = float(np.frombuffer(payload[:8], np.float64)[0])
         clip = []
         for frame in self.sent:

@@ -35,9 +35,7 @@ def unit(path: Path) -> str:
 
 
 def modules() -> list[Path]:
-    return [
-        path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE or path.name != "__init__.py"
-    ]
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE or path.name != "__init__.py"]
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:

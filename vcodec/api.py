@@ -148,9 +148,7 @@ class _Job:
             return self._pass(out, coding, observe, stage, None)
         except RateChangedError:
             if start is None or self.footage.path is None:
-                message = (
-                    f"{self.footage.source}: its frame rate changes midway; encode from a file, into a file"
-                )
+                message = f"{self.footage.source}: its frame rate changes midway; encode from a file, into a file"
                 raise InputError(message) from None
             _rewind(out, start)
             return self._pass(out, coding, observe, stage, False)

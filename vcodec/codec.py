@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from queue import Queue
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +89,10 @@ class Codec:
     def to(self, device: str | torch.device) -> Codec:
         """Move networks to a device."""
         self.device = torch.device(device)
-        self.backbone.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.backbone.to(self.device)
+        for module in self.backbone.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.quantizer.to(self.device)
         self.entropy.to(self.device)
         return self
@@ -163,17 +168,46 @@ class Codec:
 
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
-        reader = SymbolReader(payload)
         inner, memory = state if state is not None else (None, None)
-        parts = []
         step = self.backbone.step_frames
-        for start in range(0, grid.frames, step):
-            part = Grid(min(step, grid.frames - start), grid.height, grid.width)
-            shape = tuple(self.backbone.latent_shape(self.backbone.codable_grid(part)))
-            hat, side, memory = self.entropy.read(
-                reader, shape, self.quantizer, memory, settings.k, settings.fine
-            )
-            clip, inner = self.backbone.decode(Latent(hat, side), inner, settings.k)
-            parts.append(clip)
-        reader.finish()
-        return torch.cat(parts, 2), State(inner, memory)
+        sizes = [min(step, grid.frames - start) for start in range(0, grid.frames, step)]
+        shapes = [
+            tuple(self.backbone.latent_shape(self.backbone.codable_grid(Grid(n, grid.height, grid.width))))
+            for n in sizes
+        ]
+        parts = []
+        # parsing does not wait for pictures: it runs ahead in a thread of its own
+        ahead: Queue[tuple[Tensor, dict[str, Tensor]] | BaseException] = Queue()
+        parser = Thread(target=self._parse, args=(payload, shapes, memory, settings, ahead), daemon=True)
+        parser.start()
+        try:
+            for _ in shapes:
+                parsed = ahead.get()
+                if isinstance(parsed, BaseException):
+                    raise parsed
+                hat, side = parsed
+                clip, inner = self.backbone.decode(Latent(hat, side), inner, settings.k)
+                parts.append(clip)
+            last = ahead.get()
+        finally:
+            parser.join()
+        if isinstance(last, BaseException):
+            raise last
+        return torch.cat(parts, 2), State(inner, last[1]["memory"])
+
+    def _parse(
+        self, payload: bytes, shapes: list[tuple[int, ...]], memory: Any, settings: Settings, out: Queue[Any]
+    ) -> None:
+        """Indices of each step into a queue, then the entropy model's memory; an exception in place of what failed."""
+        try:
+            with torch.inference_mode():
+                reader = SymbolReader(payload)
+                for shape in shapes:
+                    hat, side, memory = self.entropy.read(
+                        reader, shape, self.quantizer, memory, settings.k, settings.fine
+                    )
+                    out.put((hat, side))
+                reader.finish()
+            out.put((None, {"memory": memory}))
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+            out.put(error)

@@ -220,9 +220,7 @@ class Decoding:
         try:
             if chunk.frames > self._codec.chunk_frames:
                 raise DamagedError(f"a chunk of {chunk.frames} frames; {self._codec.name} does not make such")
-            clip, self._state = self._codec.decompress(
-                chunk.payload, chunk.symbols, grid, self._state, self._settings
-            )
+            clip, self._state = self._codec.decompress(chunk.payload, chunk.symbols, grid, self._state, self._settings)
         except DamagedError:
             self._playback.drop(chunk)
             return []

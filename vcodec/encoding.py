@@ -206,9 +206,7 @@ class RecordWriter:
     chunk: it names the usual symbol counts of both kinds of chunk, so that the chunks need not.
     """
 
-    def __init__(
-        self, out: BinaryIO, make_header: Callable[[int], bitstream.Header], weights: bytes = b""
-    ) -> None:
+    def __init__(self, out: BinaryIO, make_header: Callable[[int], bitstream.Header], weights: bytes = b"") -> None:
         self._out = out
         self._make_header = make_header
         self._weights = weights

@@ -66,9 +66,7 @@ class PsnrMeter:
         height, width = coded.frames[0].planes[0].shape
         grid = Grid(record.frames, height, width)
         state = None if record.keyframe else self._state
-        clip, self._state = codec.decompress(
-            record.payload, record.symbols, grid, state, self._coding.settings
-        )
+        clip, self._state = codec.decompress(record.payload, record.symbols, grid, state, self._coding.settings)
         for frame, planes in zip(coded.frames, codec.to_frames(clip, grid)):
             self._meter.add(frame.planes[:1], planes[:1])
 
@@ -177,9 +175,7 @@ class Search:
         if self._is_rate:
             if below is None:
                 least = math.exp(self._score((k, ends[0])))
-                raise InputError(
-                    f"{self._target:.0f} bytes cannot be met: the smallest file takes {least:.0f}"
-                )
+                raise InputError(f"{self._target:.0f} bytes cannot be met: the smallest file takes {least:.0f}")
             return k, below
         if above is None and high is None:
             best = self._score((k, ends[1]))

@@ -56,9 +56,7 @@ class VaeFile:
         """
         first, end = start or 0, self.info["frames"] if stop is None else stop
         if not 0 <= first <= end <= self.info["frames"]:
-            raise InputError(
-                f"{self.path} has frames 0 to {self.info['frames'] - 1}, not {first} to {end - 1}"
-            )
+            raise InputError(f"{self.path} has frames 0 to {self.info['frames'] - 1}, not {first} to {end - 1}")
         if first == end:
             return
         file = self._files.enter_context(self.path.open("rb"))

@@ -11,6 +11,7 @@ Interpolation filters are HEVC's DCT-IF (8 taps luma, 4 taps chroma; H.265 §8.5
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -73,17 +74,26 @@ def _clamped(vectors: Tensor, block: int, shape: tuple[int, int]) -> Tensor:
     return torch.stack([dy, dx], 1)
 
 
-def _fetch(up: Tensor, dy: Tensor, dx: Tensor, block: int, sub: int, pad: int) -> Tensor:
-    """Samples of each block displaced by (dy, dx) in 1/sub samples: up [B,P,Hp,Wp], dy/dx [B,h,w] -> [B,h*block,w*block]."""
+def _fetch(up: Tensor, dy: Tensor, dx: Tensor, block: int, sub: int, pad: int, rows: int = 1) -> Tensor:
+    """Samples of each block displaced by (dy, dx) in 1/sub samples, of every ``rows``-th row.
+
+    up [B,P,Hp,Wp], dy, dx [B,h,w] -> [B, h·block/rows, w·block].
+    """
     b, phases, hp, wp = up.shape
     h, w = dy.shape[1:]
     phase = torch.remainder(dy, sub) * sub + torch.remainder(dx, sub)
     offset = (phase * hp + torch.div(dy, sub, rounding_mode="floor")) * wp + torch.div(dx, sub, rounding_mode="floor")
     offset = offset + torch.arange(b, device=up.device)[:, None, None] * (phases * hp * wp)
-    rows = torch.arange(h * block, device=up.device).view(1, h, block, 1, 1) + pad
-    cols = torch.arange(w * block, device=up.device).view(1, 1, 1, w, block) + pad
-    index = offset.view(b, h, 1, w, 1) + (rows * wp + cols)
-    return up.reshape(-1).index_select(0, index.reshape(-1)).view(b, h * block, w * block)
+    index = offset.view(b, h, 1, w, 1) + _places(h, w, block, wp, pad, rows, up.device)
+    return up.reshape(-1).index_select(0, index.reshape(-1)).view(b, h * block // rows, w * block)
+
+
+@lru_cache(maxsize=16)
+def _places(h: int, w: int, block: int, pitch: int, pad: int, rows: int, device: torch.device) -> Tensor:
+    """Where each sample of each block stands in a padded plane: [1,h,block/rows,w,block]."""
+    y = torch.arange(0, h * block, rows, device=device).view(1, h, block // rows, 1, 1) + pad
+    x = torch.arange(w * block, device=device).view(1, 1, 1, w, block) + pad
+    return y * pitch + x
 
 
 def _interpolate(plane: Tensor, dy: Tensor, dx: Tensor, block: int, taps: Tensor, before: int) -> Tensor:
@@ -150,38 +160,84 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- search
 
 
-def _block_sums(x: Tensor, n: int) -> Tensor:
-    """Sums over n×n blocks of [B,H,W]."""
-    b, h, w = x.shape
-    return x.view(b, h // n, n, w // n, n).sum((2, 4))
-
-
 def _coarse_start(cur: Tensor, ref: Tensor, reach: int) -> Tensor:
     """Full search at a quarter of the size: luma [B,1,H,W] -> vectors [B,2,H/16,W/16] in quarter samples."""
     c = F.avg_pool2d(cur, 4)[:, 0]
-    r = F.pad(F.avg_pool2d(ref, 4), (reach,) * 4, mode="replicate")[:, 0]
-    h, w = c.shape[1:]
-    steps = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
-    costs = []
-    for y, x in steps:
-        diff = (c - r[:, reach + y : reach + y + h, reach + x : reach + x + w]).abs()
-        costs.append(_block_sums(diff, 4) + 0.002 * (abs(y) + abs(x)))
-    best = torch.stack(costs, 0).argmin(0)
-    table = torch.tensor(steps, device=cur.device) * 16
-    return table[best].permute(0, 3, 1, 2)
+    r = F.pad(F.avg_pool2d(ref, 4), (reach,) * 4, mode="replicate")[:, 0].contiguous()
+    b, h, w = c.shape
+    side = 2 * reach + 1
+    pitch = r.shape[2]
+    away = (torch.arange(side, device=cur.device) - reach).abs()
+    best = torch.full((b, h // 4, w // 4), torch.inf, device=cur.device)
+    found = torch.zeros(b, h // 4, w // 4, dtype=torch.int64, device=cur.device)
+    for y in range(side):
+        # the rows of every horizontal displacement at once
+        moved = r.as_strided((side, b, h, w), (1, r.stride(0), pitch, 1), r.storage_offset() + y * pitch)
+        sad = (c - moved).abs_().view(side, b, h // 4, 4, w // 4, 4).sum((3, 5))
+        sad += 0.002 * (away + abs(y - reach)).view(-1, 1, 1, 1)
+        least, at = sad.min(0)
+        found = torch.where(least < best, at + y * side, found)
+        best = torch.minimum(least, best)
+    rows = torch.div(found, side, rounding_mode="floor") - reach
+    return torch.stack([rows, found % side - reach], 1) * 16
 
 
 def _vector_bits(delta: Tensor) -> Tensor:
-    """About what a vector component costs that is off by ``delta`` quarter samples (exp-Golomb-like)."""
-    return 0.35 + 2.0 * torch.log2(1.0 + delta.abs().float())
+    """About what a vector costs whose components are off by ``delta`` quarter samples (exp-Golomb-like): sum over dim 1."""
+    return (0.35 + 2.0 * torch.log2(1.0 + delta.abs())).sum(1)
 
 
-def _field_cost(vectors: Tensor, around: Tensor) -> Tensor:
-    """Bits of each vector given the median of its four neighbours in the current field: [B,h,w]."""
-    p = F.pad(around.float(), (1, 1, 1, 1), mode="replicate")
-    four = torch.stack([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]])
-    middle = four.sort(0).values[1:3].mean(0)
-    return _vector_bits(vectors - middle).sum(1)
+def _middle(vectors: Tensor) -> Tensor:
+    """Mean of the middle two of each vector's four neighbours, per component [B,2,h,w]."""
+    p = F.pad(vectors, (1, 1, 1, 1), mode="replicate")
+    up, down, left, right = p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]
+    low = torch.minimum(torch.minimum(up, down), torch.minimum(left, right))
+    high = torch.maximum(torch.maximum(up, down), torch.maximum(left, right))
+    return (up + down + left + right - low - high) / 2
+
+
+class _Matcher:
+    """Best vectors so far of one frame's 16×16 blocks, and their cost."""
+
+    def __init__(self, cur: Tensor, ref: Reference, start: Tensor, price: float, rows: int) -> None:
+        """rows: every so many-th row of a block is compared."""
+        self.cur, self.ref, self.price, self.rows = cur[:, 0, ::rows], ref, price * 2 / (1 + rows), rows
+        self.best = start.float()
+        self.sad = self.sums(self.best, 16)
+
+    def sums(self, vectors: Tensor, block: int) -> Tensor:
+        """Sum of absolute differences of each block under a vector each [B,2,h,w]."""
+        v = _clamped(vectors.long(), block, self.ref.shape)
+        moved = _fetch(self.ref.phases, v[:, 0], v[:, 1], block, 4, _PAD, self.rows)
+        b, h, w = vectors.shape[0], vectors.shape[2], vectors.shape[3]
+        return (self.cur - moved).abs_().view(b, h, block // self.rows, w, block).sum((2, 4)) * self.rows ** 0.5
+
+    def consider(self, candidates: list[Tensor]) -> None:
+        """Take each candidate [B,2,h,w] where it is cheaper."""
+        around = _middle(self.best)
+        cost = self.sad + self.price * _vector_bits(self.best - around)
+        for candidate in candidates:
+            vectors = candidate.clamp(-RANGE, RANGE)
+            sad = self.sums(vectors, 16)
+            bid = sad + self.price * _vector_bits(vectors - around)
+            better = bid < cost
+            cost = torch.where(better, bid, cost)
+            self.sad = torch.where(better, sad, self.sad)
+            self.best = torch.where(better[:, None], vectors, self.best)
+
+    def ring(self, steps: list[tuple[int, int]], scale: int) -> None:
+        """Try vectors around the best ones."""
+        offsets = torch.tensor(steps, dtype=torch.float32, device=self.best.device).view(-1, 1, 2, 1, 1) * scale
+        self.consider([self.best + o for o in offsets])
+
+    def spread(self) -> None:
+        """Try each neighbour's vector."""
+        p = F.pad(self.best, (1, 1, 1, 1), mode="replicate")
+        self.consider([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]])
+
+
+_CROSS = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+_CORNERS = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
 
 
 def search(
@@ -193,52 +249,23 @@ def search(
     price: sum of absolute differences that one bit is worth.
     Returns coarse [B,2,H/16,W/16] and choice [B,H/8,W/8] (int64).
     """
-    b, _, height, width = cur.shape
-    luma = cur[:, 0]
-
-    def errors(vectors: Tensor, block: int) -> Tensor:
-        v = _clamped(vectors, block, ref.shape)
-        return (luma - _fetch(ref.phases, v[:, 0], v[:, 1], block, 4, _PAD)).abs()
-
+    height, width = cur.shape[2:]
     start = _coarse_start(cur, ref_luma, min(6, min(height, width) // 8))
-    best = torch.zeros_like(start)
-    best_sad = _block_sums(errors(best, 16), 16)
-
-    def consider(candidate: Tensor) -> None:
-        nonlocal best, best_sad
-        candidate = candidate.clamp(-RANGE, RANGE)
-        sad = _block_sums(errors(candidate, 16), 16)
-        cost = sad + price * _field_cost(candidate, best)
-        better = cost < best_sad + price * _field_cost(best, best)
-        best = torch.where(better[:, None], candidate, best)
-        best_sad = torch.where(better, sad, best_sad)
-
-    def spread() -> None:
-        p = F.pad(best.float(), (1, 1, 1, 1), mode="replicate").long()
-        for c in (p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]):
-            consider(c)
-
-    consider(start)
-    if previous is not None:
-        consider(previous.long())
-    ring = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1)]
-    for scale in (8, 4):
-        centre = best
-        for y, x in ring:
-            consider(centre + torch.tensor([y, x], device=cur.device).view(1, 2, 1, 1) * scale)
-    spread()
-    for scale in (4, 2, 1):
-        centre = best
-        for y, x in ring:
-            consider(centre + torch.tensor([y, x], device=cur.device).view(1, 2, 1, 1) * scale)
-    spread()
-
-    candidates = neighbours(best)
-    costs = []
-    for i in range(4):
-        sad = _block_sums(errors(candidates[:, i], 8), 8)
-        same = (candidates[:, i] == candidates[:, 0]).all(1)
-        bits = 0.4 if i == 0 else 3.0
-        costs.append(sad + price * bits + (same.float() * 1e9 if i else 0.0))
-    choice = torch.stack(costs).argmin(0)
-    return best, choice
+    m = _Matcher(cur, ref, torch.zeros_like(start), price, rows=2)
+    m.consider([start.float()] if previous is None else [start.float(), previous.float()])
+    m.ring(_CROSS, 8)
+    m.ring(_CROSS, 4)
+    m.spread()
+    m.ring(_CROSS + _CORNERS, 4)
+    m.ring(_CROSS + _CORNERS, 2)
+    m.ring(_CROSS, 1)
+    m.spread()
+    coarse = m.best.long()
+    candidates = neighbours(coarse)
+    own = m.sums(candidates[:, 0], 8) + m.price * 0.4
+    choice = torch.zeros_like(own, dtype=torch.int64)
+    for i in range(1, 4):
+        other = m.sums(candidates[:, i], 8) + m.price * 3.0
+        better = (other < own) & (candidates[:, i] != candidates[:, 0]).any(1)
+        own, choice = torch.where(better, other, own), torch.where(better, i, choice)
+    return coarse, choice

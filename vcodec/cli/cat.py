@@ -13,9 +13,7 @@ __all__ = ["cat"]
 
 
 def cat(
-    sources: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Files coded with the same settings.")
-    ],
+    sources: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files coded with the same settings.")],
     output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Output; - is a pipe.")],
     force: options.Force = False,
     as_json: options.Json = False,

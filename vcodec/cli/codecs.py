@@ -10,9 +10,10 @@ __all__ = ["codecs"]
 
 def codecs(as_json: options.Json = False) -> None:
     """List the codecs."""
-    from vcodec import registry
+    from vcodec.checkpoint import describe_codec
+    from vcodec.registry import CODECS
 
-    entries = registry.describe()
+    entries = [describe_codec(name) for name in CODECS]
     if as_json:
         show_json(entries)
         return

@@ -48,9 +48,7 @@ def table(rows: Iterable[Iterable[object]]) -> str:
     """Rows in columns of equal width; the first row is the heading."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*texts)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in texts
-    )
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in texts)
 
 
 @contextlib.contextmanager

@@ -17,33 +17,23 @@ def encode(
         str, typer.Argument(metavar="INPUT", help="A video, a folder of PNG pictures, .npy, or - for a pipe.")
     ],
     output: options.Output = None,
-    codec: Annotated[
-        str, typer.Option("--codec", metavar="NAME", help="Codec; `vcodec codecs` lists them.")
-    ] = "qae",
+    codec: Annotated[str, typer.Option("--codec", metavar="NAME", help="Codec; `vcodec codecs` lists them.")] = "qae",
     k: Annotated[
         int | None,
-        typer.Option(
-            "--k", "-k", min=2, max=256, help="Codebook levels: more is better and larger. [default: 32]"
-        ),
+        typer.Option("--k", "-k", min=2, max=256, help="Codebook levels: more is better and larger. [default: 32]"),
     ] = None,
     bitrate: Annotated[
         float | None,
-        typer.Option(
-            "--bitrate", metavar="RATE", parser=options.parse_bitrate, help="Aim for this many bit/s: 300k."
-        ),
+        typer.Option("--bitrate", metavar="RATE", parser=options.parse_bitrate, help="Aim for this many bit/s: 300k."),
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(
-            "--size", metavar="SIZE", parser=options.parse_size, help="Aim for this file size: 5MB."
-        ),
+        typer.Option("--size", metavar="SIZE", parser=options.parse_size, help="Aim for this file size: 5MB."),
     ] = None,
     psnr: Annotated[
         float | None, typer.Option("--psnr", min=1, max=99, metavar="DB", help="Aim for this luma PSNR: 35.")
     ] = None,
-    fine: Annotated[
-        int, typer.Option("--fine", min=-128, max=127, help="Small steps of the rate around --k.")
-    ] = 0,
+    fine: Annotated[int, typer.Option("--fine", min=-128, max=127, help="Small steps of the rate around --k.")] = 0,
     gop: Annotated[int, typer.Option("--gop", min=1, max=65535, help="Most frames between keyframes.")] = 128,
     scene_cuts: Annotated[
         bool, typer.Option("--scene-cuts/--no-scene-cuts", help="A keyframe at each cut of the footage.")

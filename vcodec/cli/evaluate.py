@@ -30,9 +30,7 @@ def evaluate(
     from vcodec.evaluation import evaluate as measure
 
     with progress_bar(quiet) as progress:
-        report, lost = measure(
-            reference, coded, weights=weights, device=device, threads=threads, progress=progress
-        )
+        report, lost = measure(reference, coded, weights=weights, device=device, threads=threads, progress=progress)
     if as_json:
         show_json(report)
     else:
@@ -54,9 +52,6 @@ def _lines(report: dict[str, Any]) -> list[tuple[str, str]]:
             "file",
             f"{format_bytes(report['file_bytes'])}, {report['bpp']:.4f} bpp, {report['kbps']:.1f} kbit/s",
         ),
-        *(
-            number(name, " dB")
-            for name in ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "psnr_rgb", "psnr_y_min")
-        ),
+        *(number(name, " dB") for name in ("psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "psnr_rgb", "psnr_y_min")),
         *(number(name, digits=4) for name in ("ssim", "ms_ssim")),
     ]

@@ -19,9 +19,7 @@ def train(
         str | None,
         typer.Option("--recipe", metavar="NAME", help="How to train: a bundled recipe or a .toml file."),
     ] = None,
-    codec: Annotated[
-        str, typer.Option("--codec", metavar="NAME", help="Codec; `vcodec codecs` lists them.")
-    ] = "qae",
+    codec: Annotated[str, typer.Option("--codec", metavar="NAME", help="Codec; `vcodec codecs` lists them.")] = "qae",
     minutes: Annotated[float | None, typer.Option("--minutes", min=0, help="Stop after this long.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where FILE stands.")] = False,
     device: options.Device = "auto",

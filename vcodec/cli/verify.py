@@ -29,9 +29,6 @@ def verify(
             show(f"byte {damage['offset']}, {damage['size']} bytes: {damage['reason']}")
         for first, last in report["lost"]:
             show(f"frames {first} to {last} are lost")
-        show(
-            f"{source}: {'ok' if report['ok'] else 'damaged'}, {report['chunks']} chunks,"
-            f" {report['frames']} frames"
-        )
+        show(f"{source}: {'ok' if report['ok'] else 'damaged'}, {report['chunks']} chunks, {report['frames']} frames")
     if not report["ok"]:
         raise typer.Exit(3)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import torch
@@ -63,6 +64,7 @@ def activity(index: Tensor) -> Tensor:
     return torch.bucketize(total.float(), edges, right=True)[:, None]
 
 
+@lru_cache(maxsize=16)
 def first_step(channels: int, h: int, w: int, device: torch.device | None = None) -> Tensor:
     """Which indices belong to step A: bool [1,C,h,w]."""
     total = (

@@ -8,7 +8,7 @@ distortion + λ·bits under the very table it is coded with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -65,6 +65,7 @@ class _Wish:
     low: int
     high: int
     price: Tensor
+    settled: bool = False
 
 
 class _Place(NamedTuple):
@@ -128,12 +129,11 @@ class FrameEntropy:
         price = LAMBDA * (scale / step).square() / (1.0 if weight is None else weight)
         low, high = quantizer.bounds(k)
         scaled = quantizer.scaled(values[:, :, 0], at.level, at.kind, at.phase, fine)
-        index, act = self._choose(_Wish(scaled, low, high, price), state, k)
+        chosen = self._choose(_Wish(scaled, low, high, price), state, k)
+        index, act = chosen.index, chosen.activity[0, 0].long().cpu().numpy()
         port = WritePort(writer, self.side_tables)
-        coded_side, coded_act, motion = self._side(
-            port, (act.shape[2], act.shape[3]), side, act[0, 0].long().cpu().numpy(), state
-        )
-        self._indices(writer, None, index, coded_act, state, k)
+        coded_side, coded_act, motion = self._side(port, (act.shape[0], act.shape[1]), side, act, state)
+        self._write_indices(writer, chosen, coded_act, k)
         hat = quantizer.dequantize(index, at.level, at.kind, at.phase, fine)
         return hat[:, :, None], coded_side, FrameState(at.number, index, coded_act[None], motion)
 
@@ -150,8 +150,7 @@ class FrameEntropy:
         c, _, h, w = shape
         port = ReadPort(reader, self.side_tables)
         side, act, motion = self._side(port, (h // 2, w // 2), None, None, state)
-        blank = torch.zeros(1, c, h, w, device=self.device)
-        index = self._indices(None, reader, blank, act, state, k)
+        index = self._read_indices(reader, (c, h, w), act, state, k)
         at = self._place(quantizer, state, k)
         low, high = quantizer.bounds(k)
         hat = quantizer.dequantize(index.clamp(low, high), at.level, at.kind, at.phase, fine)
@@ -198,78 +197,109 @@ class FrameEntropy:
 
     # ------------------------------------------------------------------ indices
 
-    def _tables_a(self, act: Tensor, state: FrameState | None, like: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        past = torch.zeros_like(like) if state is None else state.index
-        return self.net.step_a(act, past, k, 0 if state is None else 1)
-
-    def _choose(self, wish: _Wish, state: FrameState | None, k: int) -> tuple[Tensor, Tensor]:
-        """Indices worth sending, and their activity [1,1,h/2,w/2]."""
+    def _choose(self, wish: _Wish, state: FrameState | None, k: int) -> _Chosen:
+        """Indices worth sending, with the activity and the tables they are sent under."""
         u = wish.scaled
+        kind = 0 if state is None else 1
+        past = torch.zeros_like(u) if state is None else state.index
         nearest = u.round().clamp(wish.low, wish.high)
-        first = (u.abs() - 0.2).clamp(min=0).round() * u.sign()
-        act = context.activity(first.clamp(wish.low, wish.high))
+        act = context.activity(_dead_zone(u).clamp(wish.low, wish.high))
         step_a = context.first_step(u.shape[1], u.shape[2], u.shape[3], u.device)
-        bits = self._bits[index_class(k)]
-        kind = 0 if state is None else 1
-        for _ in range(2):
+        bits = self._bits[index_class(k)].reshape(-1)
+        while True:
             alive = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
-            table, features = self._tables_a(act, state, u, k)
-            index_a = _cheapest(u, nearest, table, bits, wish.price) * (step_a * alive)
-            table = self.net.step_b(index_a, features, k, kind)
-            index = index_a + _cheapest(u, nearest, table, bits, wish.price) * (~step_a * alive)
+            table_a, features = self.net.step_a(act, past, k, kind)
+            index_a = _cheapest(u, nearest, table_a, bits, wish.price) * (step_a * alive)
+            table_b = self.net.step_b(index_a, features, k, kind)
+            index = index_a + _cheapest(u, nearest, table_b, bits, wish.price) * (~step_a * alive)
             settled, act = act, context.activity(index)
-        alive = F.interpolate((settled > 0).float(), scale_factor=2, mode="nearest")
-        return index * alive, settled
+            # indices fell to zero: activity fell, and with it the tables. Once more, then stay.
+            if torch.equal(settled, act) or wish.settled:
+                return _Chosen(index, settled, table_a, table_b)
+            wish = replace(wish, settled=True)
 
-    def _indices(
-        self,
-        writer: SymbolWriter | None,
-        reader: SymbolReader | None,
-        index: Tensor,
-        act: Ints,
-        state: FrameState | None,
-        k: int,
+    def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
+        values = chosen.index[0].cpu().numpy().reshape(-1)
+        step_a, step_b = _masks(chosen.index.shape, act)
+        for mask, table in ((step_a, chosen.table_a), (step_b, chosen.table_b)):
+            rows, coded = _coded(table, mask, k)
+            given = values[coded].astype(np.int64)
+            far = np.abs(given) > REACH
+            writer.write(self.index_tables, rows, np.where(far, ESCAPE, given + REACH))
+            writer.write_raw(given[far] + _RAW_ZERO)
+
+    def _read_indices(
+        self, reader: SymbolReader, shape: tuple[int, int, int], act: Ints, state: FrameState | None, k: int
     ) -> Tensor:
-        """Write (or read into a blank) both steps."""
-        _, c, h, w = index.shape
         kind = 0 if state is None else 1
-        first_row = index_class(k) * TABLES
-        alive = (act > 0).repeat(2, 0).repeat(2, 1)
-        step_a = context.first_step(c, h, w)[0].numpy() & alive
-        step_b = ~context.first_step(c, h, w)[0].numpy() & alive
-        act_tensor = torch.from_numpy(act).to(self.device)[None, None]
-        table, features = self._tables_a(act_tensor, state, index, k)
-        out = np.zeros((c, h, w), np.float32) if writer is None else index[0].cpu().numpy()
+        out = torch.zeros(1, *shape)
+        flat = out.numpy().reshape(-1)
+        past = torch.zeros(1, *shape, device=self.device) if state is None else state.index
+        step_a, step_b = _masks(out.shape, act)
+        table, features = self.net.step_a(torch.from_numpy(act).to(self.device)[None, None], past, k, kind)
         for mask in (step_a, step_b):
             if mask is step_b:
-                known = torch.from_numpy(np.where(step_a, out, np.float32(0)))[None].to(self.device)
-                table = self.net.step_b(known, features, k, kind)
-            rows = table[0].to(torch.uint8).cpu().numpy()
-            coded = np.flatnonzero(mask & (rows > 0))
-            numbers = rows.ravel()[coded].astype(np.int64) + first_row
-            flat = out.reshape(-1)
-            if writer is not None:
-                _write_indices(writer, self.index_tables, numbers, flat[coded].astype(np.int64))
-            elif reader is not None:
-                flat[coded] = _read_indices(reader, self.index_tables, numbers)
-        return torch.from_numpy(out)[None].to(self.device)
+                table = self.net.step_b(out.to(self.device), features, k, kind)
+            rows, coded = _coded(table, mask, k)
+            values = reader.read(self.index_tables, rows) - REACH
+            far = np.flatnonzero(values == ESCAPE - REACH)
+            if far.size:
+                values[far] = reader.read_raw(far.size) - _RAW_ZERO
+            flat[coded] = values
+        return out.to(self.device)
+
+
+class _Chosen(NamedTuple):
+    """index [1,C,h,w], activity [1,1,h/2,w/2], and the table numbers of both steps [1,C,h,w]."""
+
+    index: Tensor
+    activity: Tensor
+    table_a: Tensor
+    table_b: Tensor
+
+
+def _dead_zone(u: Tensor) -> Tensor:
+    """First guess of what is worth sending: below 0.7 of a step nothing is."""
+    return (u.abs() - 0.2).clamp_(min=0).round_() * u.sign()
+
+
+def _masks(shape: Any, act: Ints) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Where steps A and B have indices to code: [C,h,w] each."""
+    alive = (act > 0).repeat(2, 0).repeat(2, 1)
+    step_a = context.first_step(shape[1], shape[2], shape[3])[0].numpy()
+    return step_a & alive, ~step_a & alive
+
+
+def _coded(table: Tensor, mask: npt.NDArray[np.bool_], k: int) -> tuple[Ints, Ints]:
+    """(rows of the tables, flat places) of the indices that are coded under a step's mask, in order."""
+    numbers = table[0].to(torch.uint8).cpu().numpy().reshape(-1)
+    places = np.flatnonzero(mask)
+    numbers = numbers[places]
+    coded = numbers > 0
+    return numbers[coded].astype(np.int64) + index_class(k) * TABLES, places[coded]
 
 
 def _cheapest(u: Tensor, nearest: Tensor, table: Tensor, bits: Tensor, price: Tensor) -> Tensor:
     """Of the nearest level, the one before it and zero: the least distortion + price · bits.  Table 0 knows only zero."""
-    rows = table.long()
-    lower = nearest - nearest.sign()
+    out = torch.zeros_like(u)
+    places = ((nearest != 0) & (table > 0)).reshape(-1).nonzero()[:, 0]  # elsewhere only zero is possible
+    if not places.numel():
+        return out
+    value, top = u.reshape(-1)[places], nearest.reshape(-1)[places]
+    row = table.reshape(-1)[places].long() * INDEX_SYMBOLS + REACH
+    worth = price.expand_as(u).reshape(-1)[places]
 
     def cost(index: Tensor) -> Tensor:
-        symbol = (index + REACH).clamp(0, ESCAPE).long()
-        return (u - index).square() + price * bits.view(-1)[rows * INDEX_SYMBOLS + symbol]
+        symbol = torch.where(index.abs() > REACH, ESCAPE - REACH, index).long()
+        return (value - index).square() + worth * bits[row + symbol]
 
-    best, least = nearest, cost(nearest)
-    for other in (lower, torch.zeros_like(lower)):
-        price_of = cost(other)
-        better = price_of < least
-        best, least = torch.where(better, other, best), torch.where(better, price_of, least)
-    return best * (rows > 0)
+    best, least = top, cost(top)
+    for other in (top - top.sign(), torch.zeros_like(top)):
+        bid = cost(other)
+        best = torch.where(bid < least, other, best)
+        least = torch.minimum(bid, least)
+    out.reshape(-1)[places] = best
+    return out
 
 
 def _valid_activity(act: Ints) -> Ints:
@@ -285,17 +315,3 @@ def neighbours(coarse: Ints) -> Ints:
     ys, xs = np.arange(h).repeat(2) + 1, np.arange(w).repeat(2) + 1
     ys_side, xs_side = ys + np.tile([-1, 1], h), xs + np.tile([-1, 1], w)
     return np.stack([p[:, a][:, :, b] for a, b in ((ys, xs), (ys, xs_side), (ys_side, xs), (ys_side, xs_side))])
-
-
-def _write_indices(writer: SymbolWriter, tables: Tables, rows: Ints, values: Ints) -> None:
-    far = np.abs(values) > REACH
-    writer.write(tables, rows, np.where(far, ESCAPE, values + REACH))
-    writer.write_raw(values[far] + _RAW_ZERO)
-
-
-def _read_indices(reader: SymbolReader, tables: Tables, rows: Ints) -> npt.NDArray[Any]:
-    values = reader.read(tables, rows) - REACH
-    far = np.flatnonzero(values == ESCAPE - REACH)
-    if far.size:
-        values[far] = reader.read_raw(far.size) - _RAW_ZERO
-    return values

@@ -101,9 +101,7 @@ class ArrayFile:
 class ArrayReader(VideoReader):
     """A video in an array uint8 [T, H, W] (gray) or [T, H, W, 3] (RGB); `span`: (start, duration) in s."""
 
-    def __init__(
-        self, path: Path, pixel_format: str, span: tuple[float, float | None], fps: Fraction | None
-    ) -> None:
+    def __init__(self, path: Path, pixel_format: str, span: tuple[float, float | None], fps: Fraction | None) -> None:
         super().__init__(str(path))
         self._array = ArrayFile(path)
         try:
@@ -142,9 +140,7 @@ class ArrayReader(VideoReader):
                 f"{self.name}: {list(shape)} is a volume [T, C, H, W, D]; code it with a volume codec (tcae)"
             )
         if self._array.dtype != np.uint8:
-            raise MediaError(
-                f"{self.name}: the array is {self._array.dtype}, and a video is uint8; scale it first"
-            )
+            raise MediaError(f"{self.name}: the array is {self._array.dtype}, and a video is uint8; scale it first")
         if len(shape) == 3 or (len(shape) == 4 and shape[3] == 1):
             return "gray"
         if len(shape) == 4 and shape[3] == 3:
@@ -169,9 +165,7 @@ class ArrayReader(VideoReader):
 class ArrayGrower:
     """A .npy file that grows along its first axis; `finish` completes its header. Raises OutputError."""
 
-    def __init__(
-        self, target: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, overwrite: bool
-    ) -> None:
+    def __init__(self, target: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, *, overwrite: bool) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self.length = 0
@@ -196,9 +190,7 @@ class ArrayGrower:
     def append(self, item: npt.NDArray[Any]) -> None:
         """Adds one item of the shape given at the start."""
         if item.shape != self.shape:
-            raise MediaError(
-                f"an item of shape {list(item.shape)} does not fit into an array of {list(self.shape)}"
-            )
+            raise MediaError(f"an item of shape {list(item.shape)} does not fit into an array of {list(self.shape)}")
         self._output.write(np.ascontiguousarray(item, self.dtype).data)
         self.length += 1
 

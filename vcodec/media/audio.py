@@ -39,9 +39,7 @@ class AudioCopier:
             time_base=self.time_base,
             extradata=context.extradata or b"",
             sample_rate=context.sample_rate,
-            layout=_LAYOUTS.get(context.layout.name, context.layout.name)
-            if context.layout.nb_channels
-            else "",
+            layout=_LAYOUTS.get(context.layout.name, context.layout.name) if context.layout.nb_channels else "",
             bit_rate=context.bit_rate or 0,
             language=stream.language if stream.language not in (None, "und") else "",
         )
@@ -161,9 +159,7 @@ def missing_carrier(container_format: str, audio: AudioStream) -> str:
     return ""
 
 
-def make_packet(
-    audio: AudioPacket, stream: av.audio.stream.AudioStream, time_base: Fraction
-) -> Packet[Stream]:
+def make_packet(audio: AudioPacket, stream: av.audio.stream.AudioStream, time_base: Fraction) -> Packet[Stream]:
     """An FFmpeg packet with the bytes and times of `audio`."""
     packet = Packet(audio.data)
     packet.stream = stream

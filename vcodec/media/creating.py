@@ -62,9 +62,7 @@ def create_video(
     kind = container or ("png" if folder else path.suffix[1:].lower())
     if kind not in _CONTAINERS or (kind == "png" and not folder):
         known = ", ".join(f".{name}" for name in _CONTAINERS[:-1])
-        raise MediaError(
-            f"{path}: cannot tell what to write; give a name that ends in {known}, or a folder for PNG"
-        )
+        raise MediaError(f"{path}: cannot tell what to write; give a name that ends in {known}, or a folder for PNG")
     if kind == "png":
         return ImageWriter(path, info, overwrite=overwrite)
     if kind == "npy":
@@ -76,9 +74,7 @@ def create_video(
 
 def _stream(target: BinaryIO, name: str, info: VideoInfo, kind: str, crf: float, preset: str) -> VideoWriter:
     if kind not in _STREAMED:
-        raise MediaError(
-            f"{name}: {kind!r} cannot be written to a stream; choose one of {', '.join(_STREAMED)}"
-        )
+        raise MediaError(f"{name}: {kind!r} cannot be written to a stream; choose one of {', '.join(_STREAMED)}")
     if kind in FORMATS:
         return MuxWriter(target, name, info, container=kind, overwrite=True, crf=crf, preset=preset)
     return FlatWriter(target, name, info, y4m=kind == "y4m", overwrite=True)

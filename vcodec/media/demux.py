@@ -178,9 +178,7 @@ class StreamReader(VideoReader):
         first = picture.frame
         container, video = cast(av.container.InputContainer, self._container), self._video
         context = video.codec_context
-        tags = Tags(
-            context.color_range or first.color_range, _specified(context.colorspace, first.colorspace)
-        )
+        tags = Tags(context.color_range or first.color_range, _specified(context.colorspace, first.colorspace))
         self._planes = PlaneReader(self.name, first, pixel_format, tags)
         trimmed = self._start > 0 or self._duration is not None
         if self._start > 0:
@@ -248,7 +246,7 @@ class StreamReader(VideoReader):
         packets = container.demux(video, *(container.streams[i] for i in self._audio))
         last = -1 / self.fps
         packet: Packet[Stream] | None = None
-        while True:
+        while self._container is container:  # a closed one must not be touched
             try:
                 packet = next(packets, None)
                 if packet is None:
@@ -258,9 +256,7 @@ class StreamReader(VideoReader):
                         yield packet
                     continue
                 if self._ended:
-                    if packet.dts is not None and not self._before_end(
-                        packet.dts * self._tick - _SEEK_MARGIN
-                    ):
+                    if packet.dts is not None and not self._before_end(packet.dts * self._tick - _SEEK_MARGIN):
                         return
                     continue
                 frames = video.decode(packet)

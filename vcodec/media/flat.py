@@ -32,9 +32,7 @@ def y4m_header(info: VideoInfo) -> bytes:
 class FlatWriter(VideoWriter):
     """Writes y4m (y4m=True) or headerless planes; what goes into a stream cannot be taken back."""
 
-    def __init__(
-        self, target: Path | BinaryIO, name: str, info: VideoInfo, *, y4m: bool, overwrite: bool
-    ) -> None:
+    def __init__(self, target: Path | BinaryIO, name: str, info: VideoInfo, *, y4m: bool, overwrite: bool) -> None:
         super().__init__(name, info)
         self._y4m = y4m
         self._output: OutputFile | None = None

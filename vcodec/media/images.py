@@ -35,9 +35,7 @@ def _in_order(path: Path) -> tuple[list[tuple[int, str]], str]:
 class ImageReader(VideoReader):
     """The pictures of a folder in the order of their names; `span` is (start, duration) in seconds."""
 
-    def __init__(
-        self, folder: Path, pixel_format: str, span: tuple[float, float | None], fps: Fraction | None
-    ) -> None:
+    def __init__(self, folder: Path, pixel_format: str, span: tuple[float, float | None], fps: Fraction | None) -> None:
         super().__init__(str(folder))
         paths = sorted(
             (p for p in folder.iterdir() if p.suffix.lower() in _CODECS and not p.name.startswith(".")),
@@ -53,9 +51,7 @@ class ImageReader(VideoReader):
         self._decoders: dict[str, VideoCodecContext] = {}
         first = self._picture(self._paths[0])
         self._size = (first.width, first.height)
-        self._planes = PlaneReader(
-            str(folder), first, pixel_format, Tags(first.color_range, first.colorspace)
-        )
+        self._planes = PlaneReader(str(folder), first, pixel_format, Tags(first.color_range, first.colorspace))
         self.info = VideoInfo(
             width=first.width,
             height=first.height,

@@ -64,9 +64,7 @@ class MuxWriter(VideoWriter):
         if self._patch_aspect:
             options["write_crc32"] = "0"
         if not self._lossless:
-            options["movflags"] = (
-                "+faststart" if self._output else "frag_keyframe+empty_moov+default_base_moof"
-            )
+            options["movflags"] = "+faststart" if self._output else "frag_keyframe+empty_moov+default_base_moof"
         self._container: av.container.OutputContainer | None = None
         try:
             self._container = av.open(file, "w", format=self._format, container_options=options)
@@ -82,9 +80,7 @@ class MuxWriter(VideoWriter):
     def _add_video(self, container: av.container.OutputContainer, crf: float, preset: str) -> VideoStream:
         info = self.info
         stream: VideoStream
-        options = (
-            {"chroma_sample_location": _CHROMA[info.chroma_location]} if 0 < info.chroma_location < 7 else {}
-        )
+        options = {"chroma_sample_location": _CHROMA[info.chroma_location]} if 0 < info.chroma_location < 7 else {}
         if self._lossless:
             stream = container.add_stream("ffv1", rate=info.fps)
             self._pixel_format = info.pixel_format
@@ -96,9 +92,7 @@ class MuxWriter(VideoWriter):
             stream.thread_type = ThreadType.FRAME
             if info.width % 2 or info.height % 2:
                 self._pixel_format = "yuv444p"
-                self.notes.append(
-                    "an odd size is no size for H.264 in 4:2:0: written as 4:4:4; .mkv keeps 4:2:0"
-                )
+                self.notes.append("an odd size is no size for H.264 in 4:2:0: written as 4:4:4; .mkv keeps 4:2:0")
             if info.pixel_format == "gray":
                 self.notes.append("gray is written as colour without colour; .mkv keeps it gray")
         context = stream.codec_context
@@ -125,9 +119,7 @@ class MuxWriter(VideoWriter):
         for audio in self.info.audio:
             if missing_carrier(self._format, audio):
                 better = "" if self._lossless else "; .mkv may carry it"
-                self.notes.append(
-                    f"sound in {audio.codec} does not fit into {self._suffix}: it is left out{better}"
-                )
+                self.notes.append(f"sound in {audio.codec} does not fit into {self._suffix}: it is left out{better}")
             else:
                 self._audio[audio.index] = add_audio_stream(container, audio)
 
@@ -141,9 +133,7 @@ class MuxWriter(VideoWriter):
             planes = (planes[0], neutral, neutral)
         fill_frame(picture, planes)
         if layout != self._pixel_format:
-            picture = self._reformatter.reformat(
-                picture, format=self._pixel_format, interpolation=GOOD, threads=1
-            )
+            picture = self._reformatter.reformat(picture, format=self._pixel_format, interpolation=GOOD, threads=1)
         picture.pts = frame.pts
         picture.time_base = info.time_base
         picture.duration = self._step

@@ -67,9 +67,7 @@ def open_video(
     return StreamReader(source, name, pixel_format, span, audio, raw, fps)
 
 
-def probe(
-    source: str | Path | BinaryIO, *, raw: RawFormat | None = None, fps: Fraction | None = None
-) -> VideoInfo:
+def probe(source: str | Path | BinaryIO, *, raw: RawFormat | None = None, fps: Fraction | None = None) -> VideoInfo:
     """What `open_video` would say of the source; one frame is decoded. Raises MediaError."""
     with open_video(source, raw=raw, fps=fps) as reader:
         return reader.info

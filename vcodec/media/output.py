@@ -46,9 +46,7 @@ class OutputFile:
         if self._place.is_dir() or (self._place.exists() and not self._place.is_file()):
             raise OutputError(f"{self.target}: it is not a plain file")
         if self._place.exists() and not self._overwrite:
-            raise OutputError(
-                f"{self.target}: it exists already; overwrite it with -f, or choose another name"
-            )
+            raise OutputError(f"{self.target}: it exists already; overwrite it with -f, or choose another name")
 
     def write(self, data: bytes | memoryview) -> None:
         """Appends bytes. Raises OutputError."""
@@ -116,9 +114,7 @@ class OutputFolder:
             raise OutputError(f"{self.target}: it exists already and is no folder")
         held = list(self._place.iterdir())
         if held and not self._overwrite:
-            raise OutputError(
-                f"{self.target}: the folder is not empty; overwrite it with -f, or choose another name"
-            )
+            raise OutputError(f"{self.target}: the folder is not empty; overwrite it with -f, or choose another name")
         if any(entry.suffix.lower() not in self._suffixes or not entry.is_file() for entry in held):
             raise OutputError(f"{self.target}: the folder holds other files too; choose another name")
 

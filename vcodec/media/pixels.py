@@ -17,9 +17,7 @@ from vcodec.media.frame import Frame, Plane, VideoInfo
 __all__ = ["GOOD", "PlaneReader", "RgbConverter", "Tags", "fill_frame", "plane_rows", "to_rgb"]
 
 # BITEXACT: else the result depends on how memory happens to be aligned
-GOOD = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INP
-)
+GOOD = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INP
 _GOOD_RGB = GOOD | Interpolation.FULL_CHR_H_INT
 _LIMITED, _FULL = 1, 2
 _BT709 = 1

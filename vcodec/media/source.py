@@ -45,9 +45,7 @@ class _Pipe:
 
 def can_seek(source: Path | BinaryIO) -> bool:
     """Whether the source can be read again from any place."""
-    return (isinstance(source, Path) and source.is_file()) or (
-        not isinstance(source, Path) and _seekable(source)
-    )
+    return (isinstance(source, Path) and source.is_file()) or (not isinstance(source, Path) and _seekable(source))
 
 
 def _seekable(stream: BinaryIO) -> bool:

@@ -27,9 +27,7 @@ class VolumeReader:
         shape = self._array.shape
         if len(shape) not in (4, 5):
             self.close()
-            raise MediaError(
-                f"{path}: {list(shape)} is no volume; it must be [T, C, H, W, D] or [T, H, W, D]"
-            )
+            raise MediaError(f"{path}: {list(shape)} is no volume; it must be [T, C, H, W, D] or [T, H, W, D]")
         if self._array.dtype.kind not in "buif":
             self.close()
             raise MediaError(f"{path}: a volume of {self._array.dtype} cannot be coded; save real numbers")

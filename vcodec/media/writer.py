@@ -26,9 +26,7 @@ class VideoWriter:
         if not (0 < info.width <= 65535 and 0 < info.height <= 65535):
             raise MediaError(f"{name}: a picture of {info.width}x{info.height} cannot be written")
         if info.time_base <= 0 or not 0 < info.fps <= 1000:
-            raise MediaError(
-                f"{name}: time base {info.time_base} and {info.fps} frames a second cannot be written"
-            )
+            raise MediaError(f"{name}: time base {info.time_base} and {info.fps} frames a second cannot be written")
         self.name = name
         self.info = info
         self.notes: list[str] = []
@@ -100,9 +98,7 @@ class VideoWriter:
         if info.audio:
             self.notes.append(f"{target} carries no sound: it is left out")
         if info.rotation:
-            self.notes.append(
-                f"{target} keeps no rotation: turn it clockwise by {info.rotation} degrees to show it"
-            )
+            self.notes.append(f"{target} keeps no rotation: turn it clockwise by {info.rotation} degrees to show it")
         if not rate and info.fps != 25:
             self.notes.append(f"{target} keeps no frame rate: it is {info.fps} a second")
 

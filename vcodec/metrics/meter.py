@@ -64,10 +64,10 @@ class Meter:
         self._sum("psnr_rgb", self._rgb(reference, coded))
         self._worst = min(self._worst, decibels[0])
         if self._ssim:
-            from vcodec.metrics.ssim import luma_ms_ssim, luma_ssim
+            from vcodec.metrics.ssim import luma_ssims
 
-            self._sum("ssim", luma_ssim(reference[0], coded[0]))
-            self._sum("ms_ssim", luma_ms_ssim(reference[0], coded[0]))
+            for name, value in zip(("ssim", "ms_ssim"), luma_ssims(reference[0], coded[0])):
+                self._sum(name, value)
         self.frames += 1
 
     def result(self) -> dict[str, float | None]:

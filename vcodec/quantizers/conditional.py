@@ -12,8 +12,10 @@ An even codebook has one level more above zero than below.  Its side alternates 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec.scale import between, level_of
@@ -42,13 +44,19 @@ def bounds(k: int) -> tuple[int, int]:
 def _orientation(like: Tensor, phase: Tensor) -> Tensor:
     """±1 for each element of [B,C,h,w]: which side has the extra level of an even codebook."""
     _, c, h, w = like.shape
+    flip = (1 - 2 * (phase % 2)).to(like.dtype).view(-1, 1, 1, 1)
+    return _board(c, h, w, like.device).to(like.dtype) * flip
+
+
+@lru_cache(maxsize=16)
+def _board(c: int, h: int, w: int, device: torch.device) -> Tensor:
+    """±1 by the parity of channel + row + column [1,C,h,w]."""
     total = (
-        torch.arange(c, device=like.device).view(1, c, 1, 1)
-        + torch.arange(h, device=like.device).view(1, 1, h, 1)
-        + torch.arange(w, device=like.device).view(1, 1, 1, w)
-        + phase.view(-1, 1, 1, 1)
+        torch.arange(c, device=device).view(1, c, 1, 1)
+        + torch.arange(h, device=device).view(1, 1, h, 1)
+        + torch.arange(w, device=device).view(1, 1, 1, w)
     )
-    return (1 - 2 * (total % 2)).to(like.dtype)
+    return 1.0 - 2.0 * (total % 2)
 
 
 class ConditionalCodebook(nn.Module):
@@ -73,9 +81,11 @@ class ConditionalCodebook(nn.Module):
     ) -> Tensor:
         """Levels of integer indices (as float tensor) [B,C,h,w]."""
         pull = between(self.pull, level, kind)  # [B,3]
-        size = index.abs()
-        shift = sum((size == n + 1) * pull[:, n].view(-1, 1, 1, 1) for n in range(3))
-        value = (index - index.sign() * shift) * self.step(level, kind, fine)
+        # offset of a level by its magnitude: 0 at zero, learned at 1..3, 0 beyond
+        shift = F.pad(pull, (1, 1))
+        size = index.abs().clamp(max=4).long()
+        places = size + 5 * torch.arange(len(shift), device=index.device).view(-1, 1, 1, 1)
+        value = (index - index.sign() * shift.reshape(-1)[places]) * self.step(level, kind, fine)
         return value * _orientation(index, phase) if oriented else value
 
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor:
@@ -97,13 +107,15 @@ class ConditionalCodebook(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Training: (levels, indices), both straight-through; low, high [B,1,1,1] are the codebook's ends.
 
-        The gradient that says "this level follows its latent" is true only where the latent is not held at zero: it
-        fades out below half a step.  Without that, every zero would be pushed to the brink of costing bits, and a
-        prediction would never learn that nothing corrects it there.
+        The gradient that says "this level follows its latent" is true only where the latent is neither held at zero (it
+        fades out below half a step) nor beyond the codebook's ends.  Without the first, every zero would be pushed to the
+        brink of costing bits, and a prediction would never learn that nothing corrects it there; without the second, a
+        latent that no level can reach would be pushed on for ever.
         """
         u = self.scaled(values, level, kind, phase)
         index = self.nearest(u, low, high).detach()
-        follows = ((u.abs() - 0.25) * 2.5).clamp(0, 1).detach()
+        inside = (u > low - 0.75) & (u < high + 0.75)
+        follows = (((u.abs() - 0.25) * 2.5).clamp(0, 1) * inside).detach()
         soft = u + (index - u).detach()
         gated = index + follows * (u - u.detach())
         pulled = self.dequantize(index, level, kind, phase, oriented=False) / self.step(level, kind)

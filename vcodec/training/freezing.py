@@ -22,7 +22,7 @@ from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
 from vcodec.entropy.lattice import SIDE_ROWS, SIDE_SYMBOLS
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 
-__all__ = ["freeze"]
+__all__ = ["assumed_index_tables", "assumed_side_tables", "freeze"]
 
 Floats = npt.NDArray[np.float64]
 CODEBOOKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -42,7 +42,7 @@ class CountingWriter(SymbolWriter):
         """Nothing to count."""
 
 
-def _assumed_index_tables() -> Floats:
+def assumed_index_tables() -> Floats:
     """Laplace cells of each width, for the three classes of codebooks."""
     b = widths(torch.arange(TABLES, dtype=torch.float32)).double().numpy()[:, None]
     size = np.abs(np.arange(INDEX_SYMBOLS) - REACH)[None, :].astype(np.float64)
@@ -57,7 +57,7 @@ def _assumed_index_tables() -> Floats:
     return np.concatenate([two, four, full + 1e-6])
 
 
-def _assumed_side_tables() -> Floats:
+def assumed_side_tables() -> Floats:
     size = np.abs(np.arange(SIDE_SYMBOLS) - REACH).astype(np.float64)
     row = 0.7**size
     row[ESCAPE] = 0.01
@@ -91,7 +91,7 @@ def freeze(
 ) -> Codec:
     """A codec with frozen entropy model, its tables counted on crops of ``clips``."""
     net = FrozenContext(context.freeze())
-    index_prior, side_prior = _assumed_index_tables(), _assumed_side_tables()
+    index_prior, side_prior = assumed_index_tables(), assumed_side_tables()
     entropy = FrameEntropy(net, Tables(integer_rows(index_prior)), Tables(integer_rows(side_prior)))
     jobs = [(clip, k) for i, clip in enumerate(clips) for k in _codebooks(i)]
     for turn in range(rounds):

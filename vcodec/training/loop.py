@@ -64,9 +64,9 @@ class Trainer:
         for name, parameter in model.named_parameters():
             share = recipe.basis_rate if "basis" in name else recipe.analysis_rate if "analysis" in name else 1.0
             groups.setdefault(share, []).append(parameter)
-        self.optimizer = torch.optim.Adam([{"params": g, "share": s} for s, g in groups.items()])
+        self.optimizer = torch.optim.Adam([{"params": g, "share": s} for s, g in groups.items()], betas=(0.9, 0.99))
         self.average: dict[str, Tensor] = {n: t.detach().clone() for n, t in model.state_dict().items()}
-        self.step, self.seconds, self.loss = 0, 0.0, math.nan
+        self.step, self.seconds, self.loss, self.norm = 0, 0.0, math.nan, math.nan
         self.device = next(model.parameters()).device
         self.low_precision(True)
 
@@ -102,9 +102,12 @@ class Trainer:
         measure: Measure = self.model(batch, ks, recipe.balance)
         self.optimizer.zero_grad(set_to_none=True)
         measure.loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
+        # one wild batch would be remembered by Adam's moments for long: clip to a little over the usual norm
+        limit = 1.0 if math.isnan(self.norm) else recipe.clip_norm * self.norm
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), limit).item()
         value = measure.loss.item()
-        if math.isfinite(value) and bool(torch.isfinite(norm)):
+        if math.isfinite(value) and math.isfinite(norm):
+            self.norm = min(norm, limit) if math.isnan(self.norm) else 0.98 * self.norm + 0.02 * min(norm, 2 * limit)
             self.optimizer.step()
             decay = min(recipe.average, (1 + self.step) / (10 + self.step))
             with torch.no_grad():
@@ -154,6 +157,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "loss": self.loss,
+            "norm": self.norm,
             "seed": self.seed,
             "recipe": asdict(self.recipe),
         }
@@ -168,7 +172,8 @@ class Trainer:
         if not path.exists():
             return False
         facts = load_state(path, self.model, self.average, self.optimizer)
-        self.step, self.seconds, self.loss = facts["step"], facts["seconds"], facts["loss"]
+        self.step, self.seconds = facts["step"], facts["seconds"]
+        self.loss, self.norm = facts["loss"], facts["norm"]
         return True
 
     def run(self, show: Callable[[Progress], None]) -> None:

@@ -27,8 +27,12 @@ LEAK = 1e-4
 class RateDistortion(nn.Module):
     """Backbone, codebook and context of `qae` with their joint loss."""
 
-    def __init__(self, backbone: QAE, codebook: ConditionalCodebook, context: ContextNet) -> None:
+    def __init__(
+        self, backbone: QAE, codebook: ConditionalCodebook, context: ContextNet, key_weight: float = 1.0
+    ) -> None:
+        """key_weight: of the keyframe's cost (an unroll is far shorter than a GOP)."""
         super().__init__()
+        self.key_weight = key_weight
         self.backbone, self.codebook, self.context = backbone, codebook, context
 
     def forward(self, batch: Batch, ks: list[int], balance: float, detach: bool = False) -> Measure:
@@ -47,6 +51,7 @@ class RateDistortion(nn.Module):
         bits = torch.zeros(b, device=device)
         sse_y = torch.zeros(b, device=device)
         sse_uv = torch.zeros(b, device=device)
+        total_cost = torch.zeros(b, device=device)
         past = torch.zeros(b, 96, luma.shape[3] // 8, luma.shape[4] // 8, device=device)
         last_y, last_c = luma[:, 0], chroma[:, 0]
         for t in range(frames):
@@ -67,17 +72,19 @@ class RateDistortion(nn.Module):
             cost = laplace_bits(soft, table, one_sided)
             coded = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
             # what an empty block would cost is kept with a small weight, so that its tables stay sensible
-            bits = bits + (cost * (coded + (1 - coded) * 0.05)).sum((1, 2, 3))
+            bits_now = (cost * (coded + (1 - coded) * 0.05)).sum((1, 2, 3))
             out_y, out_c = self.backbone.planes(self.backbone.synthesise(hat, p))
-            sse_y = sse_y + (out_y - y).square().sum((1, 2, 3)) * 255.0**2
-            sse_uv = sse_uv + (out_c - c).square().sum((1, 2, 3)) * 255.0**2
+            now_y = (out_y - y).square().sum((1, 2, 3)) * 255.0**2
+            now_uv = (out_c - c).square().sum((1, 2, 3)) * 255.0**2
+            share = self.key_weight if t == 0 else 1.0
+            total_cost = total_cost + share * ((now_y + CHROMA_WEIGHT * now_uv) / price + bits_now)
+            bits, sse_y, sse_uv = bits + bits_now, sse_y + now_y, sse_uv + now_uv
             last_y, last_c = self._eight_bit(out_y), self._eight_bit(out_c)
             past = index
 
         total = frames * pixels
-        cost_each = (sse_y + CHROMA_WEIGHT * sse_uv) / price + bits
         weight = (step / 10.0) ** balance
-        loss = (cost_each * weight).mean() / total
+        loss = (total_cost * weight).mean() / (total - (1 - self.key_weight) * pixels)
         return Measure(loss, bits / total, sse_y / total, sse_uv * 2 / total)
 
     @staticmethod

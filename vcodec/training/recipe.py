@@ -29,7 +29,7 @@ class Recipe:
     """side of a crop, luma samples, a multiple of 32"""
     frames: tuple[int, ...] = (4,)
     """frames of a crop, one entry for each equal part of the run"""
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     """of the networks, at its top; falls as a cosine to a fiftieth"""
     basis_rate: float = 0.02
     """the linear transforms' share of the learning rate: they start as a complete basis"""
@@ -39,8 +39,10 @@ class Recipe:
     """steps until the learning rate is at its top"""
     balance: float = 0.5
     """exponent that keeps the cheap, small K from being drowned by the dear, large K"""
-    clip_norm: float = 1.0
-    """largest norm of a step's gradient"""
+    clip_norm: float = 1.5
+    """largest norm of a step's gradient, of its running mean"""
+    key_weight: float = 0.4
+    """weight of a keyframe's cost in an unroll, which is far shorter than a GOP"""
     average: float = 0.999
     """decay of the weights' moving average, which is what is evaluated and kept"""
     footage_frames: int = 128

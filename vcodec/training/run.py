@@ -60,7 +60,7 @@ def run(
     with _Show(quiet) as show:
         clips = load_footage(data, folder / "cache", plan.footage_frames, show.footage)
         parts = new_parts(codec)
-        model = _model(parts, codec, weights)
+        model = _model(parts, plan, weights)
         target = "cuda" if device == "auto" and torch.cuda.is_available() else device if device != "auto" else "cpu"
         trainer = Trainer(model.to(target), plan, clips, folder, seed)
         if resume:
@@ -84,8 +84,9 @@ def run(
     return {"output": str(output), **facts}
 
 
-def _model(parts: Parts, codec: str, weights: Path | None) -> nn.Module:
+def _model(parts: Parts, plan: Recipe, weights: Path | None) -> nn.Module:
     """The trainable model of a codec, from scratch or from a checkpoint."""
+    codec = plan.codec
     if codec_entry(codec).entropy == "neighbours":
         if weights is not None:
             _adopt(parts, load_codec(weights), codec)
@@ -95,7 +96,7 @@ def _model(parts: Parts, codec: str, weights: Path | None) -> nn.Module:
         start = load_codec(weights)
         _adopt(parts, start, codec)
         context.thaw(start.entropy.tensors())
-    return RateDistortion(parts.backbone, parts.quantizer, context)  # type: ignore[arg-type]
+    return RateDistortion(parts.backbone, parts.quantizer, context, plan.key_weight)  # type: ignore[arg-type]
 
 
 def _adopt(parts: Parts, start: Codec, codec: str) -> None:

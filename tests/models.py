@@ -1,0 +1,74 @@
+"""Small untrained codecs, one for each entry of the registry: random networks, frozen entropy models."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from vcodec.checkpoint import assemble, new_parts
+from vcodec.codec import Codec
+from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
+from vcodec.entropy.frames import FrameEntropy
+from vcodec.entropy.neighbours import BUCKETS, NeighbourEntropy
+from vcodec.entropy.tables import Tables, integer_rows
+from vcodec.registry import codec_entry
+from vcodec.training.freezing import assumed_index_tables, assumed_side_tables
+
+SMALL: dict[str, dict[str, Any]] = {
+    "qae": {"backbone": {"width": 16}},
+    "qae:paper": {"backbone": {"width": 8}, "quantizer": {"ks": (2, 8, 32)}},
+}
+
+
+@lru_cache(maxsize=8)
+def small_codec(name: str) -> Codec:
+    """An untrained codec with every part in use (networks that start at zero are shaken)."""
+    generator = torch.Generator().manual_seed(7)
+    torch.manual_seed(7)
+    parts = new_parts(name, SMALL.get(name, {}))
+    for parameter in parts.backbone.parameters():
+        if parameter.abs().max() == 0:
+            parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
+    return assemble(name, parts, _entropy(name, parts.backbone.latent_channels, generator))
+
+
+def _entropy(name: str, channels: int, generator: torch.Generator) -> Any:
+    if codec_entry(name).entropy == "neighbours":
+        tables = {}
+        for k in SMALL[name]["quantizer"]["ks"]:
+            weights = torch.rand(channels * (BUCKETS + 1) ** 2, k, generator=generator).double().numpy() + 0.05
+            tables[k] = Tables(integer_rows(weights))
+        return NeighbourEntropy(tables)
+    net = ContextNet(ContextConfig(channels=channels))
+    for parameter in net.parameters():
+        parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
+    index, side = assumed_index_tables(), assumed_side_tables()
+    return FrameEntropy(FrozenContext(net.freeze()), Tables(integer_rows(index)), Tables(integer_rows(side)))
+
+
+def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A smooth random texture, uint8."""
+    coarse = rng.random((height // 6 + 3, width // 6 + 3))
+    y = np.linspace(0, coarse.shape[0] - 1.001, height)
+    x = np.linspace(0, coarse.shape[1] - 1.001, width)
+    yi, xi = y.astype(int), x.astype(int)
+    fy, fx = (y - yi)[:, None], (x - xi)[None]
+    rows = coarse[yi] * (1 - fy) + coarse[yi + 1] * fy
+    return ((rows[:, xi] * (1 - fx) + rows[:, xi + 1] * fx) * 255).astype(np.uint8)
+
+
+def moving_frames(codec: Codec, frames: int, height: int, width: int, seed: int = 3) -> list[tuple[np.ndarray, ...]]:
+    """A texture that drifts by (1, 2) samples a frame, as planes of the codec's pixel format."""
+    rng = np.random.default_rng(seed)
+    wide = [picture(rng, height + frames + 2, width + 2 * frames + 4) for _ in range(3)]
+    out = []
+    for t in range(frames):
+        y = wide[0][t : t + height, 2 * t : 2 * t + width]
+        h, w = (height + 1) // 2, (width + 1) // 2
+        u, v = (p[t // 2 : t // 2 + h, t : t + w] for p in wide[1:])
+        planes = (y,) if codec.pixel_format == "gray" else (y, u, v)
+        out.append(tuple(np.ascontiguousarray(p) for p in planes))
+    return out

@@ -1,0 +1,160 @@
+"""Law 3: no float stands between the file and the indices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models import moving_frames, small_codec
+from vcodec.codec import Codec, Grid, Settings
+from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
+from vcodec.entropy.integer import FrozenConv
+from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_maps
+from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
+from vcodec.errors import DamagedError, WeightsError
+
+GOLDEN = Path(__file__).parent / "golden"
+SETTINGS = Settings(24)
+
+
+def parsed(codec: Codec, payload: bytes, frames: int, height: int, width: int) -> list[torch.Tensor]:
+    """Indices of each frame, read from a payload."""
+    reader, memory, out = SymbolReader(payload), None, []
+    shape = tuple(codec.backbone.latent_shape(codec.backbone.codable_grid(Grid(1, height, width))))
+    for _ in range(frames):
+        _, _, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, SETTINGS.k, 0)
+        out.append(memory.index)
+    reader.finish()
+    return out
+
+
+@pytest.fixture
+def golden() -> tuple[Codec, bytes, list[torch.Tensor]]:
+    """The untrained qae, a payload stored once, and the indices it held when it was written."""
+    codec = small_codec("qae")
+    data = np.load(GOLDEN / "parse.npz")
+    return codec, data["payload"].tobytes(), list(torch.from_numpy(data["index"].astype(np.float32)))
+
+
+def same(indices: list[torch.Tensor], want: list[torch.Tensor]) -> bool:
+    return len(indices) == len(want) and all(torch.equal(a[0], b) for a, b in zip(indices, want))
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("onednn", [True, False])
+def test_parse_ignores_threads_and_libraries(golden, threads: int, onednn: bool) -> None:
+    """The golden payload parses to its indices with 1 and 2 threads, with oneDNN on and off."""
+    codec, payload, want = golden
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.backends.mkldnn.flags(enabled=onednn):
+            assert same(parsed(codec, payload, 3, 64, 96), want)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_parse_ignores_picture_networks(golden) -> None:
+    """The golden payload parses the same with the networks in bf16, and under autocast."""
+    codec, payload, want = golden
+    codec.backbone.to(torch.bfloat16)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            assert same(parsed(codec, payload, 3, 64, 96), want)
+    finally:
+        codec.backbone.to(torch.float32)
+
+
+def test_tables_ignore_batch_and_precision() -> None:
+    """Table numbers are equal for batch 1 and 4, in float32 and float64, in both memory layouts."""
+    torch.manual_seed(1)
+    net = FrozenContext(ContextNet(ContextConfig(channels=12)).freeze())
+    wide = FrozenContext(net.tensors())
+    for layer in (wide.past, wide.deep, wide.head_a, wide.known, wide.head_b):
+        layer.weights = [w.double() for w in layer.weights]
+    act = torch.randint(0, 10, (4, 1, 5, 6))
+    past = torch.randint(-9, 10, (4, 12, 10, 12)).float()
+    table, features = net.step_a(act, past, 32, 1)
+    table_b = net.step_b(past, features, 32, 1)
+    assert 0 <= table.min() and table.max() < 48 and len(table.unique()) > 4
+    for i in range(4):
+        one, f = net.step_a(act[i : i + 1], past[i : i + 1], 32, 1)
+        assert torch.equal(one[0], table[i])
+        assert torch.equal(net.step_b(past[i : i + 1], f, 32, 1)[0], table_b[i])
+    for other, x in ((wide, past), (net, past.contiguous(memory_format=torch.channels_last))):
+        again, f = other.step_a(act, x, 32, 1)
+        assert torch.equal(again.float(), table)
+        assert torch.equal(other.step_b(x, f, 32, 1).float(), table_b)
+
+
+def test_integer_bound_is_proven() -> None:
+    """A layer whose sums could leave 2^24, or with a fraction among its weights, is refused when it is frozen."""
+    FrozenConv([torch.full((1, 64, 3, 3), 100.0)], [255], 0)
+    with pytest.raises(WeightsError, match="2\\^24"):
+        FrozenConv([torch.full((1, 64, 3, 3), 127.0)], [255], 2**22)
+    with pytest.raises(WeightsError, match="not an integer"):
+        FrozenConv([torch.full((1, 1, 1, 1), 0.5)], [255], 0)
+
+
+def test_tables_are_integers() -> None:
+    """Rows sum to 2^16; what has weight keeps some; rows that do not sum are refused."""
+    rows = integer_rows(np.array([[1.0, 1e-9, 0.0], [3.0, 2.0, 1.0]]))
+    assert (rows.sum(1) == TABLE_SUM).all() and rows[0].tolist() == [TABLE_SUM - 1, 1, 0]
+    with pytest.raises(WeightsError):
+        Tables(np.array([[1, 2, 3]]))
+
+
+def test_symbols_round_trip_in_any_grouping() -> None:
+    """Symbols written under mixed tables, with raw values between, read back; spare words are noticed."""
+    rng = np.random.default_rng(5)
+    tables = Tables(integer_rows(rng.random((9, 32)) ** 4))
+    rows = rng.integers(0, 9, 5000)
+    symbols = np.array([rng.choice(32, p=tables.rows[r] / TABLE_SUM) for r in rows])
+    raw = rng.integers(0, 65536, 7)
+    writer = SymbolWriter()
+    writer.write(tables, rows[:3000], symbols[:3000])
+    writer.write_raw(raw)
+    writer.write(tables, rows[3000:], symbols[3000:])
+    data = writer.finish()
+    assert 8 * len(data) <= 1.001 * writer.expected_bits + 64
+    reader = SymbolReader(data)
+    assert (reader.read(tables, rows[:3000]) == symbols[:3000]).all()
+    assert (reader.read_raw(7) == raw).all()
+    assert (reader.read(tables, rows[3000:]) == symbols[3000:]).all()
+    reader.finish()
+    with pytest.raises(DamagedError):
+        SymbolReader(data + b"1234" * 3).finish()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 3), (18, 22), (33, 40)])
+def test_maps_round_trip(shape: tuple[int, int]) -> None:
+    """Motion, activity and choices of any size, escapes among them, read back as they were written."""
+    rng = np.random.default_rng(sum(shape))
+    tables = Tables(integer_rows(rng.random((SIDE_ROWS, 32)) + 0.01))
+    h, w = shape
+    maps = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 10, shape)])
+    past = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 10, shape)])
+    differs = rng.integers(0, 2, (3, 2 * h, 2 * w))
+    choice = rng.integers(0, 4, (2 * h, 2 * w)) * differs.any(0)
+    act = maps[2].repeat(2, 0).repeat(2, 1)
+    names = ("dy", "dx", "activity")
+    writer = SymbolWriter()
+    code_maps(WritePort(writer, tables), names, shape, maps, past)
+    code_choice(WritePort(writer, tables), differs, act, choice)
+    port = ReadPort(SymbolReader(writer.finish()), tables)
+    assert (code_maps(port, names, shape, None, past) == maps).all()
+    assert (code_choice(port, differs, act, None) == choice).all()
+    port.reader.finish()
+
+
+def write_golden() -> None:
+    """Make the golden payload (once, when version 1 of the codec was fixed)."""
+    codec = small_codec("qae")
+    frames = moving_frames(codec, 3, 64, 96)
+    payload, _ = codec.compress(codec.to_clip(frames), None, SETTINGS)
+    index = torch.cat(parsed(codec, payload.data, 3, 64, 96)).to(torch.int16)
+    np.savez_compressed(GOLDEN / "parse.npz", payload=np.frombuffer(payload.data, np.uint8), index=index.numpy())

@@ -132,6 +132,28 @@ def install(delay: float = 0.0) -> None:
     vcodec.checkpoint.save_codec = save_codec  # type: ignore[assignment]
 
 
+def encode(source: Any, target: Any, **options: Any) -> dict[str, Any]:
+    """vcodec.encode with the stand-in, k = 16."""
+    import vcodec
+
+    return vcodec.encode(source, target, **({"codec": "standin", "k": 16} | options))
+
+
+def read(path: Path) -> list[Planes]:
+    """The frames of a video."""
+    from vcodec import media
+
+    with media.open_video(path, audio=False) as video:
+        return [frame.planes for frame in video.frames()]
+
+
+def same(one: list[Planes], two: list[Planes]) -> bool:
+    """Whether two videos have the same planes."""
+    return len(one) == len(two) and all(
+        len(a) == len(b) and all(np.array_equal(p, q) for p, q in zip(a, b)) for a, b in zip(one, two)
+    )
+
+
 if __name__ == "__main__":
     import os
     import sys

@@ -176,9 +176,7 @@ def test_records_round_trip() -> None:
 def test_audio_packets_round_trip(times: list[tuple[int, int, int]]) -> None:
     """Audio packets keep their times and data, whatever they are."""
     packets = [
-        AudioPacket(
-            stream=0, pts=pts, dts=dts, duration=duration, keyframe=bool(pts % 2), data=bytes(pts % 5)
-        )
+        AudioPacket(stream=0, pts=pts, dts=dts, duration=duration, keyframe=bool(pts % 2), data=bytes(pts % 5))
         for pts, dts, duration in times
     ]
     head = header(audio=(AudioStream(codec="aac", time_base=Fraction(1, 48000)),))
@@ -198,9 +196,7 @@ def test_overhead_of_a_video_chunk(gop: int, keyframe: bool) -> None:
     for size, most in [(0, 11), (25, 11), (124, 11), (125, 12), (8000, 12)]:
         before = writer.bytes_written
         writer.write(
-            VideoChunk(
-                first_frame=writer.frames, frames=4, symbols=90, keyframe=keyframe, payload=bytes(size)
-            )
+            VideoChunk(first_frame=writer.frames, frames=4, symbols=90, keyframe=keyframe, payload=bytes(size))
         )
         assert writer.bytes_written - before - size <= most
 
@@ -208,9 +204,7 @@ def test_overhead_of_a_video_chunk(gop: int, keyframe: bool) -> None:
 def test_overhead_of_audio() -> None:
     """Audio packets between two chunks share a record: about 3 bytes each."""
     head = header(audio=(AudioStream(codec="aac", time_base=Fraction(1, 48000)),))
-    packets = [
-        AudioPacket(stream=0, pts=1024 * i, dts=1024 * i, duration=1024, data=bytes(150)) for i in range(12)
-    ]
+    packets = [AudioPacket(stream=0, pts=1024 * i, dts=1024 * i, duration=1024, data=bytes(150)) for i in range(12)]
     size = len(written(head, packets, finish=False)) + len(written(head, packets)) - len(written(head, []))
     assert size - len(written(head, [], finish=False)) < 12 * 154 + 16
 
@@ -405,16 +399,11 @@ def test_cut_and_join() -> None:
 def test_playback_time_stamps() -> None:
     """Time stamps are those of the file, at a constant rate and at a variable one."""
     play = Playback(Reader(io.BytesIO(plain(first_pts=100, pts_step=3))))
-    shown = [
-        play.pts(item.first_frame + i) for item in play if isinstance(item, VideoChunk) for i in range(4)
-    ]
+    shown = [play.pts(item.first_frame + i) for item in play if isinstance(item, VideoChunk) for i in range(4)]
     assert shown == [100 + 3 * i for i in range(36)]
     play = Playback(Reader(io.BytesIO(golden())))
     shown = [
-        play.pts(item.first_frame + i)
-        for item in play
-        if isinstance(item, VideoChunk)
-        for i in range(item.frames)
+        play.pts(item.first_frame + i) for item in play if isinstance(item, VideoChunk) for i in range(item.frames)
     ]
     assert shown == [-3003, 0, 3003, 6007, 9009, 12012, 15015, 18018, 21021, 30030]
     assert play.total == 10

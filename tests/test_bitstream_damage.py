@@ -125,9 +125,7 @@ def test_every_bit_of_the_records_counts() -> None:
             damage = [record for record in records if isinstance(record, Damage)]
             assert (damage[0].offset, damage[0].size) == (begin, end - begin)
             assert len(damage) == 1
-            assert [record for record in records if record not in damage] == whole[:number] + whole[
-                number + 1 :
-            ]
+            assert [record for record in records if record not in damage] == whole[:number] + whole[number + 1 :]
 
 
 def test_cut_at_every_byte() -> None:
@@ -204,9 +202,7 @@ def test_any_change_of_a_file(data: st.DataObject) -> None:
         return
     records = list(reader)
     assert all(record in whole for record in records if not isinstance(record, Damage))
-    assert (
-        bytes(file).startswith(golden()) or records == whole or verify(io.BytesIO(bytes(file)))["ok"] is False
-    )
+    assert bytes(file).startswith(golden()) or records == whole or verify(io.BytesIO(bytes(file)))["ok"] is False
 
 
 def test_a_false_mark_in_a_payload_is_passed_by() -> None:

@@ -260,9 +260,7 @@ def _second_records(second: Second) -> Iterator[object]:
         match record:
             case {"type": 1, "flags": flags, "payload": payload}:
                 names = ("first_frame", "frames", "symbols")
-                yield VideoChunk(
-                    **{name: record[name] for name in names}, keyframe=bool(flags & 1), payload=payload
-                )
+                yield VideoChunk(**{name: record[name] for name in names}, keyframe=bool(flags & 1), payload=payload)
             case {"type": 2, "packets": packets}:
                 names = ("stream", "pts", "dts", "duration", "keyframe", "data")
                 yield from (AudioPacket(**dict(zip(names, packet))) for packet in packets)

@@ -26,7 +26,7 @@ def parsed(codec: Codec, payload: bytes, frames: int, height: int, width: int) -
     shape = tuple(codec.backbone.latent_shape(codec.backbone.codable_grid(Grid(1, height, width))))
     for _ in range(frames):
         _, _, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, SETTINGS.k, 0)
-        out.append(memory.index)
+        out.append(memory.indices)
     reader.finish()
     return out
 
@@ -80,7 +80,7 @@ def test_tables_ignore_batch_and_precision() -> None:
     past = torch.randint(-9, 10, (4, 12, 10, 12)).float()
     table, features = net.step_a(act, past, 32, 1)
     table_b = net.step_b(past, features, 32, 1)
-    assert 0 <= table.min() and table.max() < 48 and len(table.unique()) > 4
+    assert table.min() >= 0 and table.max() < 48 and len(table.unique()) > 4
     for i in range(4):
         one, f = net.step_a(act[i : i + 1], past[i : i + 1], 32, 1)
         assert torch.equal(one[0], table[i])

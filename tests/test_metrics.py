@@ -164,7 +164,7 @@ def test_ssim_is_the_definition() -> None:
 
 @pytest.mark.parametrize("size", [(11, 12), (161, 170), (163, 201), (200, 333)])
 def test_ssim_is_that_of_pytorch_msssim(size: tuple[int, int]) -> None:
-    """SSIM and MS-SSIM are those of the pytorch-msssim package, odd sizes too, to 1e-5."""
+    """SSIM and MS-SSIM are those of the pytorch-msssim package, odd sizes too, to 1e-4."""
     rng = np.random.default_rng(8)
     soft = np.kron(rng.integers(0, 256, (22, 36)), np.ones((10, 10)))[: size[0], : size[1]].astype(np.uint8)
     coded = disturbed((soft,), 9, 30)[0]
@@ -172,9 +172,9 @@ def test_ssim_is_that_of_pytorch_msssim(size: tuple[int, int]) -> None:
     meter.add((soft,), (coded,))
     result = meter.result()
     a, b = (torch.from_numpy(plane.astype(np.float32))[None, None] for plane in (soft, coded))
-    assert result["ssim"] == pytest.approx(float(pytorch_msssim.ssim(a, b)), abs=1e-5)
+    assert result["ssim"] == pytest.approx(float(pytorch_msssim.ssim(a, b)), abs=1e-4)
     if min(size) > 160:
-        assert result["ms_ssim"] == pytest.approx(float(pytorch_msssim.ms_ssim(a, b)), abs=1e-5)
+        assert result["ms_ssim"] == pytest.approx(float(pytorch_msssim.ms_ssim(a, b)), abs=1e-4)
 
 
 @pytest.mark.parametrize(

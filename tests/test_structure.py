@@ -20,7 +20,8 @@ LEVELS = [
     # the parts of api.py: file to file
     ["pipeline", "output", "models", "encoding", "decoding"],
     ["search", "vaefile"],
-    ["splicing", "api"],
+    ["passes"],
+    ["api", "splicing"],
     ["evaluation", "datasets"],
     ["training", "rd", "studies"],
     ["cli"],

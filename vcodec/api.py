@@ -8,35 +8,25 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from vcodec import bitstream, media
 from vcodec.decoding import Decoding, Picture, Span, Trim, find_span, video_info
-from vcodec.encoding import (
-    DEFAULT_GOP,
-    Coded,
-    Coding,
-    Footage,
-    RateChangedError,
-    RecordWriter,
-    code_frames,
-    file_header,
-)
-from vcodec.errors import DamagedError, InputError, UsageError
+from vcodec.encoding import DEFAULT_GOP, Coding, Footage
+from vcodec.errors import DamagedError, UsageError
 from vcodec.models import codec_for_decoding, codec_for_encoding, weights_data
-from vcodec.output import Target, check_target, null_output, open_output
-from vcodec.pipeline import Progress, ReadAhead, WriteBehind
-from vcodec.search import Goal, PsnrMeter, Search
+from vcodec.output import Target, check_target, open_output
+from vcodec.passes import Job, outcome_info
+from vcodec.pipeline import Progress, WriteBehind, queue_depth
+from vcodec.search import Goal, Search
 from vcodec.vaefile import Source, VaeFile, damage_text, open, open_source
 
 __all__ = ["DEFAULT_K", "Progress", "VaeFile", "decode", "encode", "open"]
 
 DEFAULT_K = 32
-_QUEUE_BYTES = 2**26
-_ATTEMPTS = 3
 
 
 def encode(
@@ -63,8 +53,7 @@ def encode(
     threads: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
-    """Encode a video into a .vae file; returns the `info` of the file, encode_fps, seconds and
-    peak_rss_bytes.
+    """Encode a video into a .vae file; returns its `info` with encode_fps, seconds and peak_rss_bytes.
 
     source: a path, "-" for standard input, an open binary file, a folder of PNG pictures, an .npy/.npz array;
     with `raw`, headerless pictures. target: a path, "-" for standard output, an open binary file; a file
@@ -94,14 +83,14 @@ def encode(
         scene_cuts,
     )
     checkpoint = weights_data(coding.codec) if embed_weights else b""
-    job, search = _Job(footage, checkpoint, progress), None
+    job, search = Job(footage, checkpoint, progress), None
     if k is None and given:
         goal = Goal(bitrate=bitrate, size=size, psnr=psnr)
         search = Search(footage, coding, goal, job.code_whole, extra_bytes=len(checkpoint), progress=progress)
         coding = search.choose()
     with open_output(target, overwrite=overwrite) as out:
         done = job.run(out, coding) if search is None else job.run_search(out, coding, search)
-    report = bitstream.info(Path(str(target))) if _is_file(target) else _stream_info(done)
+    report = bitstream.info(Path(str(target))) if _is_file(target) else outcome_info(done)
     return report | {
         "encode_fps": done.end.frames / max(done.seconds, 1e-9),
         "seconds": time.perf_counter() - began,
@@ -109,119 +98,6 @@ def encode(
         "trials": search.trials if search else 0,
         "warnings": done.warnings,
     }
-
-
-@dataclass(frozen=True)
-class _Done:
-    """What came of one pass over a source."""
-
-    header: bitstream.Header
-    end: bitstream.End
-    file_bytes: int
-    keyframes: list[int]
-    seconds: float
-    warnings: list[str]
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Passes over one source."""
-
-    footage: Footage
-    checkpoint: bytes
-    progress: Callable[[Progress], None] | None
-
-    def code_whole(self, coding: Coding, observe: Callable[[Coded], None] | None, stage: str) -> int:
-        """Encode the source for its size alone."""
-        return self.run(null_output(), coding, observe, stage).file_bytes
-
-    def run(
-        self,
-        out: BinaryIO,
-        coding: Coding,
-        observe: Callable[[Coded], None] | None = None,
-        stage: str = "encode",
-    ) -> _Done:
-        """Encode the source into `out`; a second time if its frame rate turns out to change."""
-        start = out.tell() if out.seekable() else None
-        try:
-            return self._pass(out, coding, observe, stage, None)
-        except RateChangedError:
-            if start is None or self.footage.path is None:
-                message = f"{self.footage.source}: its frame rate changes midway; encode from a file, into a file"
-                raise InputError(message) from None
-            _rewind(out, start)
-            return self._pass(out, coding, observe, stage, False)
-
-    def run_search(self, out: BinaryIO, coding: Coding, search: Search) -> _Done:
-        """Encode until the goal is met, at most _ATTEMPTS times; a pipe gets what was tried out before."""
-        draft = out if out.seekable() else null_output()
-        start = draft.tell()
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                _rewind(draft, start)
-            meter = PsnrMeter(coding) if search.goal.psnr is not None and not search.exact else None
-            done = self.run(draft, coding, meter)
-            better = search.refine(coding, meter.mean if meter else done.file_bytes)
-            if better is None:
-                break
-            coding = better
-        return done if draft is out else self.run(out, coding)
-
-    def _pass(
-        self,
-        out: BinaryIO,
-        coding: Coding,
-        observe: Callable[[Coded], None] | None,
-        stage: str,
-        constant_rate: bool | None,
-    ) -> _Done:
-        """Encode the source; `constant_rate` None: as a look over the source says."""
-        began = time.perf_counter()
-        reader = self.footage.open(coding.codec.pixel_format)
-        info, depth = reader.info, _queue_depth(reader.info)
-        survey = self.footage.survey(info)
-        if constant_rate is None:
-            constant_rate = survey.constant_rate if survey else info.time_base * info.fps == 1
-        total = survey.frames if survey else info.frames
-        records = RecordWriter(
-            out,
-            lambda first_pts: file_header(
-                info,
-                coding,
-                constant_rate=constant_rate,
-                first_pts=first_pts,
-                weights_bytes=len(self.checkpoint),
-            ),
-            self.checkpoint,
-        )
-        frames, keyframes = 0, []
-        with (
-            WriteBehind(records.put, depth) as behind,
-            ReadAhead(reader, depth, close=reader.close) as ahead,
-        ):
-            for item in code_frames(ahead, coding):
-                behind.put(item)
-                if not isinstance(item, Coded):
-                    continue
-                frames += item.record.frames
-                if item.record.keyframe:
-                    keyframes.append(item.record.first_frame)
-                if observe:
-                    observe(item)
-                if self.progress:
-                    seconds, pixels = time.perf_counter() - began, info.width * info.height
-                    state = Progress(stage, frames, total, records.bytes_written, seconds, pixels)
-                    self.progress(state)
-            behind.wait()
-        header, end = records.finish()
-        seconds = time.perf_counter() - began
-        return _Done(header, end, records.bytes_written, keyframes, seconds, list(reader.warnings))
-
-
-def _rewind(out: BinaryIO, start: int) -> None:
-    out.seek(start)
-    out.truncate()
 
 
 def decode(
@@ -262,11 +138,12 @@ def decode(
         decoding = Decoding(reader, codec, span, strict=strict)
         total = _frames_within(reader, span)
         coding_began = time.perf_counter()
+        depth = queue_depth(sum(height * width for height, width in info.shapes))
         out_info = info if audio else replace(info, audio=())
         frames = 0
         with (
             media.create_video(target, out_info, overwrite=overwrite, crf=crf, container=container) as out,
-            WriteBehind(out.write, _queue_depth(info)) as behind,
+            WriteBehind(out.write, depth) as behind,
         ):
             for item in decoding:
                 if isinstance(item, Picture):
@@ -315,36 +192,8 @@ def _shifted(packet: media.AudioPacket, info: media.VideoInfo, span: Span) -> me
     return replace(packet, pts=packet.pts - shift, dts=packet.dts - shift)
 
 
-def _queue_depth(info: media.VideoInfo) -> int:
-    """Frames a queue may hold: 64 MiB of them, 2 to 64."""
-    return max(2, min(64, _QUEUE_BYTES // sum(height * width for height, width in info.shapes)))
-
-
 def _peak_rss() -> int:
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _stream_info(done: _Done) -> dict[str, Any]:
-    """The `info` of a file that went into a pipe."""
-    header, end = done.header, done.end
-    return {
-        "format_version": bitstream.FORMAT_VERSION,
-        "codec": header.codec,
-        "k": header.k,
-        "fine": header.fine,
-        "width": header.width,
-        "height": header.height,
-        "frames": end.frames,
-        "fps": float(header.fps),
-        "duration_s": float(end.duration * header.time_base),
-        "audio": [{"codec": stream.codec, "sample_rate": stream.sample_rate} for stream in header.audio],
-        "file_bytes": done.file_bytes,
-        "payload_bytes": end.payload_bytes,
-        "bpp": 8 * done.file_bytes / (end.frames * header.width * header.height),
-        "keyframes": done.keyframes,
-        "weights_sha256": header.weights_sha256.hex(),
-        "settings": dict(header.settings),
-    }

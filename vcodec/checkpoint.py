@@ -1,7 +1,7 @@
 """A codec in one .safetensors file: networks, integer tables, and a JSON header with its configuration.
 
-The hash that a .vae file names is SHA-256 over the configuration and every tensor (name, type, shape, bytes in the order
-of names), not over the file: notes in the header may change, what decodes may not.
+The hash that a .vae file names is SHA-256 over the configuration and every tensor (name, type, shape, bytes, in the
+order of names), not over the file: notes in the header may change, what decodes may not.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _read(path: Path) -> Codec:
 
 
 def describe_codec(name: str) -> dict[str, Any]:
-    """A codec's line of `vcodec codecs --json`."""
+    """What `vcodec codecs --json` prints of a codec (DESIGN §6)."""
     entry = codec_entry(name)
     backbone = new_parts(name).backbone
     path = bundled_path(name)

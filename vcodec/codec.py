@@ -1,8 +1,8 @@
 """A codec: backbone + quantizer + entropy model, and the way of a clip to a payload and back.
 
-    compress     clip ─► backbone.encode ─► latent ─► entropy.write (chooses indices) ─► payload
+    compress     clip ─► backbone.encode ─► latent ─► entropy.choose, emit ─► payload
                               ▲                              │ dequantized
-                              └──── state ◄── backbone.decode ◄┘       (closed loop: predict from what decoding will have)
+                              └──── state ◄── backbone.decode ◄┘      (closed loop: predict from what decoding has)
     decompress   payload ─► entropy.read ─► indices ─► dequantized ─► backbone.decode ─► clip
 
 No float stands between the payload and the indices: `entropy.read` computes with integers only.
@@ -11,6 +11,7 @@ No float stands between the payload and the indices: `entropy.read` computes wit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Queue
 from threading import Thread
@@ -48,7 +49,10 @@ class Settings:
 
 
 class Payload(NamedTuple):
-    """Coded bytes; symbols is 0 (their number is implied by the integers before them); bits: −Σ log2 p on the tables."""
+    """Coded bytes.
+
+    symbols: 0, their number is implied; bits: −Σ log2 p on the frozen tables; coded: symbols coded.
+    """
 
     data: bytes
     symbols: int
@@ -146,16 +150,21 @@ class Codec:
         writer = SymbolWriter() if writer is None else writer
         inner, memory = state if state is not None else (None, None)
         k, fine = settings.k, settings.fine
-        decoded = []
-        for part in clip.split(self.backbone.step_frames, 2):
-            latent, after = self.backbone.encode(part, inner, k)
-            hat, side, memory = self.entropy.write(
-                writer, latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine
-            )
-            if self.backbone.closed_loop:
-                part_hat, after = self.backbone.decode(Latent(hat, side, None, latent.scratch), inner, k)
-                decoded.append(part_hat)
-            inner = after
+        decoded, written = [], []
+        # coding symbols does not hold up the next frame: it follows in a thread of its own
+        with ThreadPoolExecutor(1) as behind:
+            for part in torch.split(clip, self.backbone.step_frames, 2):
+                latent, after = self.backbone.encode(part, inner, k)
+                plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
+                written.append(behind.submit(self.entropy.emit, writer, plan))
+                memory = plan.after
+                if self.backbone.closed_loop:
+                    known = Latent(plan.hat, plan.side, None, latent.scratch)
+                    part_hat, after = self.backbone.decode(known, inner, k)
+                    decoded.append(part_hat)
+                inner = after
+        for job in written:
+            job.result()
         data = writer.finish()
         seen = torch.cat(decoded, 2) if decoded else None
         return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory)
@@ -209,5 +218,5 @@ class Codec:
                     out.put((hat, side))
                 reader.finish()
             out.put((None, {"memory": memory}))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+        except BaseException as error:
             out.put(error)

@@ -13,7 +13,7 @@ from vcodec import bitstream, media
 from vcodec.errors import DamagedError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from vcodec.codec import Codec
+    from vcodec.codec import Codec, State
 
 __all__ = ["AUDIO_SLACK_S", "MAX_PIXELS", "Decoding", "Picture", "Span", "Trim", "find_span", "video_info"]
 
@@ -155,7 +155,7 @@ class Decoding:
             if self._slack:
                 reader.seek(max(0, self._span.first - self._slack))
         self._playback = bitstream.Playback(reader, strict=strict)
-        self._state: object = None
+        self._state: State | None = None
         self._last_good: tuple[media.Plane, ...] | None = None
         self._early: list[bitstream.Lost] = []
 

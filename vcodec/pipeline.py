@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, TypeVar
 
-__all__ = ["Progress", "ReadAhead", "WriteBehind"]
+__all__ = ["Progress", "ReadAhead", "WriteBehind", "call_aside", "queue_depth"]
 
 T = TypeVar("T")
 
 _POLL_S = 0.1
+_QUEUE_BYTES = 2**26
 _JOIN_S = 5.0
 
 
@@ -36,6 +37,11 @@ class Progress:
     """pixels of one frame"""
 
 
+def queue_depth(item_bytes: int) -> int:
+    """How many items of a size a queue may hold: 64 MiB of them, 2 to 64."""
+    return max(2, min(64, _QUEUE_BYTES // max(1, item_bytes)))
+
+
 class _Raised:
     """An error on its way to the caller's thread."""
 
@@ -45,6 +51,26 @@ class _Raised:
 
 class _End:
     """The last thing in a queue."""
+
+
+def call_aside(function: Callable[[], T]) -> T:
+    """What `function` returns or raises, called in another thread.
+
+    A signal is heard while it runs, whatever library it waits in; it is left alone then, to end with the process.
+    """
+    outcome: queue.Queue[T | _Raised] = queue.Queue(1)
+
+    def run() -> None:
+        try:
+            outcome.put(function())
+        except BaseException as error:
+            outcome.put(_Raised(error))
+
+    threading.Thread(target=run, name="vcodec-call", daemon=True).start()
+    result = outcome.get()
+    if isinstance(result, _Raised):
+        raise result.error
+    return result
 
 
 class ReadAhead(Generic[T]):

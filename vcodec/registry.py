@@ -9,7 +9,7 @@ from typing import Any
 
 from vcodec.errors import UnknownNameError
 
-__all__ = ["BACKBONES", "CODECS", "ENTROPY_MODELS", "QUANTIZERS", "CodecEntry", "codec_entry", "describe", "load"]
+__all__ = ["BACKBONES", "CODECS", "ENTROPY_MODELS", "QUANTIZERS", "CodecEntry", "codec_entry", "load"]
 
 BACKBONES = {
     "qae": "vcodec.backbones.qae:QAE",
@@ -45,9 +45,7 @@ class CodecEntry:
 
 CODECS = {
     "qae": CodecEntry("qae", "base", "conditional", "frames", "quantized-autoencoder", "qae"),
-    "qae:paper": CodecEntry(
-        "qae_paper", "paper", "scalar", "neighbours", "quantized-autoencoder", "qae-paper"
-    ),
+    "qae:paper": CodecEntry("qae_paper", "paper", "scalar", "neighbours", "quantized-autoencoder", "qae-paper"),
 }
 
 
@@ -69,10 +67,3 @@ def load(table: dict[str, str], name: str, what: str) -> Any:
     """The class behind a name of one of the tables."""
     module, _, attribute = _find(table, name, what).partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def describe() -> list[dict[str, Any]]:
-    """What `vcodec codecs --json` prints: one entry a codec (DESIGN §6).  Imports torch."""
-    from vcodec.checkpoint import describe_codec
-
-    return [describe_codec(name) for name in CODECS]

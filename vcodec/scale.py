@@ -1,4 +1,4 @@
-"""The scale of K: everything that depends on the codebook's size is learned at K = 2, 4, …, 256 and linear in log2 K between."""
+"""The scale of K: what depends on it is learned at K = 2, 4, …, 256, and is linear in log2 K between."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def levels_of(ks: list[int], device: torch.device | None = None) -> Tensor:
 
 def nominal_step(level: float) -> float:
     """The step, in 8-bit levels, that K stands for: 6.7 at K = 256, 112 at K = 2.  λ follows its square."""
-    return 10.0 * 2.0 ** (0.58 * (7.0 - level))
+    return 10.0 * math.exp2(0.58 * (7.0 - level))
 
 
 def between(table: Tensor, level: Tensor, kind: Tensor) -> Tensor:

@@ -17,12 +17,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from vcodec.encoding import Coded, Coding, Footage, code_frames
 from vcodec.errors import InputError, UsageError
 from vcodec.metrics import Meter
 from vcodec.pipeline import Progress
+
+if TYPE_CHECKING:
+    from vcodec.codec import State
 
 __all__ = ["Goal", "PsnrMeter", "Search"]
 
@@ -56,7 +59,7 @@ class PsnrMeter:
 
     def __init__(self, coding: Coding) -> None:
         self._coding = coding
-        self._state: object = None
+        self._state: State | None = None
         self._meter = Meter(ssim=False)
 
     def __call__(self, coded: Coded) -> None:
@@ -117,7 +120,7 @@ class Search:
 
     def refine(self, coding: Coding, value: float) -> Coding | None:
         """A better coding, given that `coding` came to `value` (bytes or dB) in full; None: good enough."""
-        if self.exact or self._is_met(value):
+        if self._is_met(value):
             return None
         place = (coding.settings.k, coding.settings.fine)
         error = self._scale(value) - self._seen[place]
@@ -125,6 +128,14 @@ class Search:
         self._correction += error
         better = self._solve()
         return None if better == place else self._with(better)
+
+    def miss(self, value: float) -> str:
+        """A line on how `value`, bytes or dB of the whole file, is on the wrong side of the goal; "" if it is not."""
+        if self._is_rate and value > self._target:
+            return f"the target of {self._target:.0f} bytes was missed: {value:.0f} bytes"
+        if not self._is_rate and value < self._target:
+            return f"the target of {self._target:g} dB was missed: {value:.2f} dB"
+        return ""
 
     # ------------------------------------------------------------------ solving
 

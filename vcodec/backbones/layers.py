@@ -10,6 +10,7 @@ from torch import Tensor
 
 __all__ = ["block_basis", "pack_yuv420", "unpack_yuv420"]
 
+
 def _dct(n: int) -> Tensor:
     """Orthonormal DCT-II, rows are basis vectors [n, n]."""
     i = torch.arange(n, dtype=torch.float64)
@@ -31,7 +32,8 @@ def block_basis() -> Tensor:
         v, u = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
         order = torch.argsort((u + v).flatten() * 64 + (u - v).abs().flatten() * 4 + (u > v).flatten())
         blocks.append(full[order])
-    return torch.block_diag(*blocks).float()
+    basis: Tensor = torch.block_diag(*blocks).float()  # type: ignore[no-untyped-call]
+    return basis
 
 
 def unpack_yuv420(clip: Tensor) -> tuple[Tensor, Tensor]:

@@ -183,7 +183,7 @@ def _coarse_start(cur: Tensor, ref: Tensor, reach: int) -> Tensor:
 
 
 def _vector_bits(delta: Tensor) -> Tensor:
-    """About what a vector costs whose components are off by ``delta`` quarter samples (exp-Golomb-like): sum over dim 1."""
+    """About what a vector costs that is off by ``delta`` [B,2,h,w] quarter samples (exp-Golomb-like)."""
     return (0.35 + 2.0 * torch.log2(1.0 + delta.abs())).sum(1)
 
 
@@ -201,7 +201,7 @@ class _Matcher:
 
     def __init__(self, cur: Tensor, ref: Reference, start: Tensor, price: float, rows: int) -> None:
         """rows: every so many-th row of a block is compared."""
-        self.cur, self.ref, self.price, self.rows = cur[:, 0, ::rows], ref, price * 2 / (1 + rows), rows
+        self.cur, self.ref, self.price, self.rows = cur[:, 0, ::rows], ref, price, rows
         self.best = start.float()
         self.sad = self.sums(self.best, 16)
 
@@ -210,7 +210,9 @@ class _Matcher:
         v = _clamped(vectors.long(), block, self.ref.shape)
         moved = _fetch(self.ref.phases, v[:, 0], v[:, 1], block, 4, _PAD, self.rows)
         b, h, w = vectors.shape[0], vectors.shape[2], vectors.shape[3]
-        return (self.cur - moved).abs_().view(b, h, block // self.rows, w, block).sum((2, 4)) * self.rows ** 0.5
+        differences = (self.cur - moved).abs_().view(b, h, block // self.rows, w, block)
+        total: Tensor = differences.sum(2).sum(-1) * self.rows
+        return total
 
     def consider(self, candidates: list[Tensor]) -> None:
         """Take each candidate [B,2,h,w] where it is cheaper."""

@@ -130,7 +130,7 @@ class QAE(Backbone):
     def macs(self, grid: Grid) -> dict[str, float]:
         def stack(net: Stack) -> int:
             convolutions = [net.first, *net.middle, net.last]
-            return sum(9 * c.in_channels * c.out_channels for c in convolutions)  # type: ignore[union-attr, operator]
+            return sum(9 * c.in_channels * c.out_channels for c in convolutions)
 
         positions = grid.frames * (grid.height // 8) * (grid.width // 8)
         decode = stack(self.refine) + stack(self.synthesis) + 96 * 96
@@ -162,13 +162,15 @@ class QAE(Backbone):
         """Blocks x [B,96,h,w] -> latent [B,96,h,w] in 8-bit levels."""
         r = x - p.blocks
         bent = self.analysis(torch.cat([x - 0.5, r * 8.0], 1), p.level, p.kind)
-        return (F.conv2d(r, self.forward_basis) + bent * _FINE) * 255.0
+        values: Tensor = (F.conv2d(r, self.forward_basis) + bent * _FINE) * 255.0
+        return values
 
     def synthesise(self, values: Tensor, p: Prediction) -> Tensor:
         """Latent [B,96,h,w] -> blocks [B,96,h,w], not yet rounded."""
         d = F.conv2d(values / 255.0, self.inverse_basis)
         r = p.blocks + d
-        return r + self.synthesis(torch.cat([r - 0.5, d * 8.0], 1), p.level, p.kind) * _FINE
+        out: Tensor = r + self.synthesis(torch.cat([r - 0.5, d * 8.0], 1), p.level, p.kind) * _FINE
+        return out
 
     # ------------------------------------------------------------------ side information
 
@@ -219,5 +221,5 @@ class QAE(Backbone):
 
 
 def price(k: int) -> float:
-    """Sum of absolute differences (samples in 0..1) that one bit of motion is worth: above sqrt(λ) of the SSE, measured."""
+    """Sum of absolute differences (samples in 0..1) that a bit of motion is worth: above sqrt(λ), by measurement."""
     return 0.6 * nominal_step(level_of(k)) / 255.0

@@ -3,8 +3,8 @@
     clip [B,1,T,H,W] ─► conv3d k5 s(1,2,2) ─ BN ─ ReLU ─► ResBlock 128 ─► conv3d k5 s(1,2,2) ─ BN ─► latent
     latent ─► deconv k5 s(1,2,2) ─ BN ─ ReLU ─► ResBlock 128 ─► deconv k5 s(1,2,2) ─► clip
 
-Gray, any size and length; the paper's own is 64×64×20.  The paper gives no number of latent channels and no range of the
-codebook: here 4 channels, kept near unit variance by the last batch norm, so that a codebook over −2.5…2.5 fits.
+Gray, any size and length; the paper's own is 64×64×20.  The paper gives no number of latent channels and no range of
+the codebook: here 4 channels, kept near unit variance by the last batch norm, so that a codebook over −2.5…2.5 fits.
 Twenty frames are one step; a step sees nothing of another.
 """
 

@@ -224,9 +224,7 @@ class Json:
         if not isinstance(value, Mapping):
             raise ValueError("it is not a JSON object")
         try:
-            text = json.dumps(
-                dict(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True
-            )
+            text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
         except (TypeError, RecursionError) as error:
             raise ValueError(f"it is not a JSON object: {error}") from None
         return Bytes(self.most).write(text.encode())

@@ -92,9 +92,7 @@ class Header:
     key_symbols: Annotated[int, Varint(0, MAX_SYMBOLS), "usual symbol count of a keyframe chunk"] = 0
     inter_frames: Annotated[int, Varint(1, MAX_CHUNK_FRAMES), "usual frame count of the other chunks"] = 1
     inter_symbols: Annotated[int, Varint(0, MAX_SYMBOLS), "usual symbol count of the other chunks"] = 0
-    settings: Annotated[Mapping[str, Any], Json(2**16), "settings the encoder used"] = field(
-        default_factory=dict
-    )
+    settings: Annotated[Mapping[str, Any], Json(2**16), "settings the encoder used"] = field(default_factory=dict)
     constriction: Annotated[str, Text(32), "version of the entropy coder, constriction"] = ""
     source_format: Annotated[str, Text(64), "pixel format of the source, before conversion"] = ""
     notes: Annotated[str, Text(4096), "what was converted on the way in, a line each"] = ""
@@ -143,9 +141,7 @@ def parse_prefix(data: bytes, name: str) -> tuple[int, int, int]:
 def parse_header(version: int, crc: int, data: bytes, name: str) -> Header:
     """The header from its bytes. DamagedError: broken. UnsupportedError: a newer version."""
     if header_crc(version, data) != crc:
-        raise DamagedError(
-            f"{name}: the header is damaged (wrong checksum); get the file again from its source"
-        )
+        raise DamagedError(f"{name}: the header is damaged (wrong checksum); get the file again from its source")
     if version != FORMAT_VERSION:
         raise UnsupportedError(
             f"{name} is a .vae file of version {version}, this vcodec reads version {FORMAT_VERSION}: "

@@ -191,9 +191,7 @@ class Reader:
 
     def _damage(self, offset: int, size: int, reason: str) -> None:
         self._whole = False
-        self._queue.append(
-            Damage(offset=offset, size=size, reason=reason, first_frame=self.next_frame, gop=self.gop)
-        )
+        self._queue.append(Damage(offset=offset, size=size, reason=reason, first_frame=self.next_frame, gop=self.gop))
 
 
 def _read(inp: BinaryIO, count: int) -> bytes:

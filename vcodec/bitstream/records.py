@@ -71,9 +71,7 @@ class VideoChunk:
     """Some frames. A keyframe chunk starts a GOP; any other continues where the chunk before it ended."""
 
     first_frame: Annotated[int, Varint(0, MAX_FRAMES), "number of its first frame, from 0"]
-    frames: Annotated[
-        int, Varint(1, MAX_CHUNK_FRAMES), Flagged(OWN_FRAMES), "frames it holds; else as the header says"
-    ]
+    frames: Annotated[int, Varint(1, MAX_CHUNK_FRAMES), Flagged(OWN_FRAMES), "frames it holds; else as the header says"]
     symbols: Annotated[
         int, Varint(0, MAX_SYMBOLS), Flagged(OWN_SYMBOLS), "symbols coded in it; else as the header says"
     ] = 0
@@ -113,9 +111,7 @@ class PacketFields:
 
     pts_jump: Annotated[int, SHIFT, Flagged(0x02), "pts minus the expected pts; else 0"] = 0
     dts_lag: Annotated[int, SHIFT, Flagged(0x04), "pts minus dts; else 0"] = 0
-    duration: Annotated[
-        int, Varint(0, 2**40), Flagged(0x08), "ticks; else as the packet before it, at first 0"
-    ] = 0
+    duration: Annotated[int, Varint(0, 2**40), Flagged(0x08), "ticks; else as the packet before it, at first 0"] = 0
     data: Annotated[bytes, Bytes(MAX_BODY), "the packet, untouched"]
 
 

@@ -82,9 +82,7 @@ class Writer:
     def write_weights(self, data: bytes) -> None:
         """Embed the weights: directly after the constructor, as many bytes as the header says."""
         if len(data) != self.header.weights_bytes or not data:
-            raise InputError(
-                f"{len(data)} bytes of weights; the header announces {self.header.weights_bytes}"
-            )
+            raise InputError(f"{len(data)} bytes of weights; the header announces {self.header.weights_bytes}")
         if self._tally.chunks or self._stamped or any(self._held):
             raise InputError("embedded weights come first in the file")
         parts = -(-len(data) // WEIGHTS_PART)

@@ -14,6 +14,8 @@ import contextlib
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -24,6 +26,8 @@ from vcodec.errors import VcodecError
 __all__ = ["main"]
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_PATIENCE_S = 1.0
+_READER_GONE = 128 + 13  # as a process that SIGPIPE ends
 
 
 class _Stopped(BaseException):
@@ -35,6 +39,15 @@ class _Stopped(BaseException):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: the process's own) and return its exit code."""
+    code = _main(argv)
+    if any(thread.name.startswith("vcodec-") for thread in threading.enumerate()):
+        # one waits in a pipe that says nothing: Python's own way out would trip over it
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     debug = "--debug" in options
@@ -50,8 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + stop.number
     except (BrokenPipeError, ReaderGoneError):
         _drop_stdout()
-        return 128 + getattr(signal, "SIGPIPE", 13)
+        return _READER_GONE
     except VcodecError as error:
+        if isinstance(error.__cause__, BrokenPipeError):
+            _drop_stdout()
+            return _READER_GONE
         if debug:
             traceback.print_exc()
         _say(f"error: {error}")
@@ -103,12 +119,15 @@ def _drop_stdout() -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Let the first stop signal raise _Stopped, and further ones wait for its clean-up."""
+    """Let a stop signal raise _Stopped; those that follow at once are the same wish, and leave its clean-up alone."""
+
+    heard = float("-inf")
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
-        raise _Stopped(number)
+        nonlocal heard
+        last, heard = heard, time.monotonic()
+        if heard - last > _PATIENCE_S:
+            raise _Stopped(number)
 
     numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
     before = {}

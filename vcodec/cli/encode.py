@@ -101,10 +101,10 @@ def encode(
         show_json(report, piped=piped)
     elif not quiet:
         seconds = report["duration_s"] or 1e-9
-        fine = f"{report['fine']:+}" if report["fine"] else ""
+        step = f"{report['fine']:+}" if report["fine"] else ""
         show(
             f"{target}: {report['frames']} frames of {report['width']}x{report['height']}, {report['codec']}"
-            f" K {report['k']}{fine}: {format_bytes(report['file_bytes'])},"
+            f" K {report['k']}{step}: {format_bytes(report['file_bytes'])},"
             f" {report['bpp']:.4f} bpp, {8 * report['file_bytes'] / seconds / 1000:.0f} kbit/s,"
             f" {report['encode_fps']:.1f} fps",
             piped=piped,

@@ -1,6 +1,6 @@
 """Videos of a folder as training material: 8-bit 4:2:0 frames and the motion between them, decoded once into a cache.
 
-    folder ─► frames (at most N a clip, in a few contiguous runs) ─► block vectors ─► cache/*.npz ─► random crops
+folder ─► frames (at most N a clip, in a few contiguous runs) ─► block vectors ─► cache/*.npz ─► random crops
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PRICE = 6.0 / 255.0  # what a bit of motion is worth while preparing: that of a
 
 @dataclass(frozen=True)
 class Run:
-    """Contiguous frames of one clip: luma [T,H,W], chroma [T,2,H/2,W/2], vectors [T,2,H/8,W/8] (the first row is unused)."""
+    """Contiguous frames of one clip: luma [T,H,W], chroma [T,2,H/2,W/2], vectors [T,2,H/8,W/8] (the first unused)."""
 
     name: str
     luma: Bytes
@@ -127,9 +127,7 @@ def _load(path: Path, frames: int, cache: Path) -> list[Run]:
     try:
         with np.load(target) as data:
             count = len(data.files) // 3
-            return [
-                Run(path.name, data[f"luma{i}"], data[f"chroma{i}"], data[f"vectors{i}"]) for i in range(count)
-            ]
+            return [Run(path.name, data[f"luma{i}"], data[f"chroma{i}"], data[f"vectors{i}"]) for i in range(count)]
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise InputError(f"{target}: the training cache is damaged ({error}); delete it and start again") from error
 
@@ -137,7 +135,7 @@ def _load(path: Path, frames: int, cache: Path) -> list[Run]:
 def load_footage(
     sources: Sequence[Path], cache: Path, frames: int = 128, progress: Callable[[int, int, str], None] | None = None
 ) -> list[list[Run]]:
-    """Runs of each video (a list a video, videos in sorted order); files that cannot be read are reported and left out."""
+    """Runs of each video (a list a video, in sorted order); files that cannot be read are left out."""
     cache.mkdir(parents=True, exist_ok=True)
     files = video_files(sources)
     out: list[list[Run]] = []
@@ -188,7 +186,7 @@ class Sampler:
                 y, c, v = y[..., ::-1], c[..., ::-1], v[..., ::-1] * np.array([1, -1]).reshape(1, 2, 1, 1)
             pad = [(0, 0), (0, crop - side_h), (0, crop - side_w)]
             luma.append(np.pad(y, pad, mode="edge"))
-            chroma.append(np.pad(c, [(0, 0), (0, 0), *[(0, (b - 0) // 2) for _, b in pad[1:]]], mode="edge"))
+            chroma.append(np.pad(c, [(0, 0), (0, 0), *[(0, b // 2) for _, b in pad[1:]]], mode="edge"))
             vectors.append(np.pad(v, [(0, 0), (0, 0), *[(0, b // 8) for _, b in pad[1:]]], mode="edge"))
         return Batch(
             torch.from_numpy(np.stack(luma)).float().div(255)[:, :, None],

@@ -32,7 +32,16 @@ from vcodec.entropy.integer import (
 )
 from vcodec.scale import LevelTable, levels_of
 
-__all__ = ["ACTIVITY_LEVELS", "TABLES", "ContextConfig", "ContextNet", "FrozenContext", "activity", "first_step", "widths"]
+__all__ = [
+    "ACTIVITY_LEVELS",
+    "TABLES",
+    "ContextConfig",
+    "ContextNet",
+    "FrozenContext",
+    "activity",
+    "first_step",
+    "widths",
+]
 
 TABLES = 48
 ACTIVITY_LEVELS = 10
@@ -83,8 +92,7 @@ def counts(index: Tensor) -> Tensor:
 def thermometer(act: Tensor) -> Tensor:
     """Activity [B,1,h/2,w/2] -> [B,9,h,w], one channel for each level reached."""
     marks = torch.arange(1, ACTIVITY_LEVELS, device=act.device).view(1, -1, 1, 1)
-    full = F.interpolate((act >= marks).float(), scale_factor=2, mode="nearest")
-    return full
+    return F.interpolate((act >= marks).float(), scale_factor=2, mode="nearest")
 
 
 def integer_offsets(table: LevelTable) -> Tensor:
@@ -150,7 +158,6 @@ class ContextNet(nn.Module):
         for name, module in self.offsets.items():
             out[f"context.offset.{name}"] = integer_offsets(cast(LevelTable, module))
         return {n: t.to(torch.int32) for n, t in out.items()}
-
 
     def thaw(self, tensors: dict[str, Tensor]) -> None:
         """Start from a frozen model's integers (training on)."""

@@ -24,7 +24,7 @@ from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.errors import DamagedError
 from vcodec.scale import LAMBDA, level_of, levels_of, nominal_step
 
-__all__ = ["INDEX_SYMBOLS", "FrameEntropy", "FrameState", "index_class"]
+__all__ = ["INDEX_SYMBOLS", "FrameEntropy", "FrameState", "Plan", "index_class"]
 
 Ints = npt.NDArray[np.int64]
 INDEX_SYMBOLS = 32
@@ -43,7 +43,7 @@ class FrameState(NamedTuple):
     """What the next frame's contexts read."""
 
     number: int  # of the frame in its GOP
-    index: Tensor  # [1,C,h,w] float, integer-valued
+    indices: Tensor  # [1,C,h,w] float, integer-valued
     activity: Ints  # [1,h/2,w/2]
     motion: Ints  # [2,h/2,w/2]
 
@@ -59,13 +59,27 @@ class Quantizer(Protocol):
 
 @dataclass(frozen=True)
 class _Wish:
-    """What the encoder would like to send: scaled [1,C,h,w] latents in steps; price [1,C,1,1]: λ in squared steps a bit."""
+    """What the encoder would like to send.
+
+    scaled [1,C,h,w]: latents in steps; price [1,C,1,1]: λ in squared steps a bit; settled: tables stay now.
+    """
 
     scaled: Tensor
     low: int
     high: int
     price: Tensor
     settled: bool = False
+
+
+class Plan(NamedTuple):
+    """A frame as it will be written: what the reader will have, and what writing it needs."""
+
+    hat: Tensor  # [1,C,1,h,w]
+    side: dict[str, Tensor]
+    after: FrameState
+    before: FrameState | None
+    chosen: _Chosen
+    k: int
 
 
 class _Place(NamedTuple):
@@ -94,14 +108,17 @@ class FrameEntropy:
     def tensors(self) -> dict[str, Tensor]:
         """The integers it is made of, for a checkpoint."""
         out = self.net.tensors()
-        out |= {f"tables.{n}": torch.from_numpy(t.rows) for n, t in (("index", self.index_tables), ("side", self.side_tables))}
+        out |= {
+            f"tables.{n}": torch.from_numpy(t.rows)
+            for n, t in (("index", self.index_tables), ("side", self.side_tables))
+        }
         return {n: t.to(torch.int16 if int(t.abs().max()) < 2**15 else torch.int32) for n, t in out.items()}
 
     @staticmethod
     def macs(channels: int, shape: Any) -> dict[str, float]:
-        """Multiply-accumulates of one latent: the encoder runs the networks three times (it chooses twice, then writes)."""
+        """Multiply-accumulates of a chunk; the encoder runs the networks twice (choosing moves the tables)."""
         once = float(FrozenContext.macs(channels) * shape.steps * shape.height * shape.width)
-        return {"encode": 3 * once, "decode": once}
+        return {"encode": 2 * once, "decode": once}
 
     def to(self, device: torch.device) -> None:
         """Where the context networks run."""
@@ -111,9 +128,8 @@ class FrameEntropy:
 
     # ------------------------------------------------------------------ one frame
 
-    def write(
+    def choose(
         self,
-        writer: SymbolWriter,
         values: Tensor,
         side: dict[str, Tensor],
         weight: Tensor | None,
@@ -121,8 +137,8 @@ class FrameEntropy:
         state: FrameState | None,
         k: int,
         fine: int,
-    ) -> tuple[Tensor, dict[str, Tensor], FrameState]:
-        """Choose the indices of a frame's latent [1,C,1,h,w] and write it; returns what the reader will have."""
+    ) -> Plan:
+        """Decide what is sent of a frame's latent [1,C,1,h,w] and its side information."""
         at = self._place(quantizer, state, k)
         step = quantizer.step(at.level, at.kind, fine)
         scale = nominal_step(level_of(k)) * 2.0 ** (-fine / 32.0)
@@ -130,12 +146,22 @@ class FrameEntropy:
         low, high = quantizer.bounds(k)
         scaled = quantizer.scaled(values[:, :, 0], at.level, at.kind, at.phase, fine)
         chosen = self._choose(_Wish(scaled, low, high, price), state, k)
-        index, act = chosen.index, chosen.activity[0, 0].long().cpu().numpy()
+        act = chosen.activity[0].long().cpu().numpy()
+        coarse = (
+            side["coarse"][0].cpu().numpy().astype(np.int64)
+            if "coarse" in side
+            else np.zeros((2, *act.shape[1:]), np.int64)
+        )
+        hat = quantizer.dequantize(chosen.indices, at.level, at.kind, at.phase, fine)
+        after = FrameState(at.number, chosen.indices, act, coarse)
+        return Plan(hat[:, :, None], side, after, state, chosen, k)
+
+    def emit(self, writer: SymbolWriter, plan: Plan) -> None:
+        """Write what was decided."""
+        act = plan.after.activity[0]
         port = WritePort(writer, self.side_tables)
-        coded_side, coded_act, motion = self._side(port, (act.shape[0], act.shape[1]), side, act, state)
-        self._write_indices(writer, chosen, coded_act, k)
-        hat = quantizer.dequantize(index, at.level, at.kind, at.phase, fine)
-        return hat[:, :, None], coded_side, FrameState(at.number, index, coded_act[None], motion)
+        self._side(port, (act.shape[0], act.shape[1]), plan.side, act, plan.before)
+        self._write_indices(writer, plan.chosen, act, plan.k)
 
     def read(
         self,
@@ -167,7 +193,12 @@ class FrameEntropy:
     # ------------------------------------------------------------------ side information
 
     def _side(
-        self, port: Port, shape: tuple[int, int], side: dict[str, Tensor] | None, act: Ints | None, state: FrameState | None
+        self,
+        port: Port,
+        shape: tuple[int, int],
+        side: dict[str, Tensor] | None,
+        act: Ints | None,
+        state: FrameState | None,
     ) -> tuple[dict[str, Tensor], Ints, Ints]:
         def numpy(name: str) -> Ints | None:
             return None if side is None else side[name][0].cpu().numpy().astype(np.int64)
@@ -201,7 +232,7 @@ class FrameEntropy:
         """Indices worth sending, with the activity and the tables they are sent under."""
         u = wish.scaled
         kind = 0 if state is None else 1
-        past = torch.zeros_like(u) if state is None else state.index
+        past = torch.zeros_like(u) if state is None else state.indices
         nearest = u.round().clamp(wish.low, wish.high)
         act = context.activity(_dead_zone(u).clamp(wish.low, wish.high))
         step_a = context.first_step(u.shape[1], u.shape[2], u.shape[3], u.device)
@@ -219,8 +250,8 @@ class FrameEntropy:
             wish = replace(wish, settled=True)
 
     def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
-        values = chosen.index[0].cpu().numpy().reshape(-1)
-        step_a, step_b = _masks(chosen.index.shape, act)
+        values = chosen.indices[0].cpu().numpy().reshape(-1)
+        step_a, step_b = _masks(chosen.indices.shape, act)
         for mask, table in ((step_a, chosen.table_a), (step_b, chosen.table_b)):
             rows, coded = _coded(table, mask, k)
             given = values[coded].astype(np.int64)
@@ -234,7 +265,7 @@ class FrameEntropy:
         kind = 0 if state is None else 1
         out = torch.zeros(1, *shape)
         flat = out.numpy().reshape(-1)
-        past = torch.zeros(1, *shape, device=self.device) if state is None else state.index
+        past = torch.zeros(1, *shape, device=self.device) if state is None else state.indices
         step_a, step_b = _masks(out.shape, act)
         table, features = self.net.step_a(torch.from_numpy(act).to(self.device)[None, None], past, k, kind)
         for mask in (step_a, step_b):
@@ -250,9 +281,9 @@ class FrameEntropy:
 
 
 class _Chosen(NamedTuple):
-    """index [1,C,h,w], activity [1,1,h/2,w/2], and the table numbers of both steps [1,C,h,w]."""
+    """indices [1,C,h,w], activity [1,1,h/2,w/2], and the table numbers of both steps [1,C,h,w]."""
 
-    index: Tensor
+    indices: Tensor
     activity: Tensor
     table_a: Tensor
     table_b: Tensor
@@ -280,7 +311,7 @@ def _coded(table: Tensor, mask: npt.NDArray[np.bool_], k: int) -> tuple[Ints, In
 
 
 def _cheapest(u: Tensor, nearest: Tensor, table: Tensor, bits: Tensor, price: Tensor) -> Tensor:
-    """Of the nearest level, the one before it and zero: the least distortion + price · bits.  Table 0 knows only zero."""
+    """Of the nearest level, the one before it and zero: the least distortion + price · bits (table 0: only zero)."""
     out = torch.zeros_like(u)
     places = ((nearest != 0) & (table > 0)).reshape(-1).nonzero()[:, 0]  # elsewhere only zero is possible
     if not places.numel():

@@ -130,9 +130,7 @@ def _code_delta(port: Port, rows: Ints, delta: Ints | None) -> Ints:
     return out
 
 
-def code_maps(
-    port: Port, names: tuple[str, ...], shape: tuple[int, int], maps: Ints | None, past: Ints
-) -> Ints:
+def code_maps(port: Port, names: tuple[str, ...], shape: tuple[int, int], maps: Ints | None, past: Ints) -> Ints:
     """Code integer maps together; returns them [C,h,w].
 
     names: of "dy", "dx", "thumb0".."thumb2", "activity", in coding order; maps [C,h,w] to write, None to read;
@@ -147,7 +145,7 @@ def code_maps(
         for c, name in enumerate(names):
             old = before[c, targets]
             if stage == 0:
-                guess = np.maximum(old, 0) if name != "activity" else np.maximum(old, 0)
+                guess = np.maximum(old, 0)
                 spread = np.zeros(targets.size, np.int64)
             else:
                 four = out[c][around]

@@ -1,5 +1,5 @@
-"""The entropy model of open-loop codecs: an index is coded under a table chosen by its channel, by the index at its place
-one latent frame before, and by the one to its left there.
+"""The entropy model of open-loop codecs: an index is coded under a table chosen by its channel, by the index at its
+place one latent frame before, and by the one to its left there.
 
 Tables are counted for the sizes K that the model was frozen with; for a K in between, the next larger one's are re-cut,
 in integers.
@@ -17,7 +17,7 @@ from torch import Tensor
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import InputError
 
-__all__ = ["BUCKETS", "NeighbourEntropy", "table_rows"]
+__all__ = ["BUCKETS", "NeighbourEntropy", "Plan", "table_rows"]
 
 Ints = npt.NDArray[np.int64]
 BUCKETS = 8  # how finely a neighbour is looked at
@@ -33,12 +33,23 @@ class Quantizer(Protocol):
 class NeighbourState(NamedTuple):
     """The last latent frame's indices [L,h,w]."""
 
-    index: Ints
+    indices: Ints
+
+
+class Plan(NamedTuple):
+    """A latent as it will be written: what the reader will have, and what writing it needs."""
+
+    hat: Tensor  # [1,L,t,h,w]
+    side: dict[str, Tensor]
+    after: NeighbourState
+    before: NeighbourState | None
+    frames: Ints  # [t,L,h,w]
+    k: int
 
 
 def table_rows(past: Ints | None, shape: tuple[int, int, int], k: int) -> Ints:
     """Table of each element of a latent frame [L,h,w] (flat), from the frame before it."""
-    channels, h, w = shape
+    channels = shape[0]
     if past is None:
         here = left = np.full(shape, BUCKETS, np.int64)
     else:
@@ -84,9 +95,8 @@ class NeighbourEntropy:
             self._cut[k] = Tables(_recut(self._own[larger[0]].rows, k))
         return self._cut[k]
 
-    def write(
+    def choose(
         self,
-        writer: SymbolWriter,
         values: Tensor,
         side: dict[str, Tensor],
         weight: Tensor | None,
@@ -94,16 +104,19 @@ class NeighbourEntropy:
         state: NeighbourState | None,
         k: int,
         fine: int,
-    ) -> tuple[Tensor, dict[str, Tensor], NeighbourState]:
-        """Quantize a latent [1,L,t,h,w] and write its frames; returns what the reader will have."""
+    ) -> Plan:
+        """Quantize a latent [1,L,t,h,w]."""
         index = quantizer.quantize(values, k)
         frames = index[0].transpose(0, 1).cpu().numpy()
-        tables = self.tables(k)
-        past = None if state is None else state.index
-        for frame in frames:
-            writer.write(tables, table_rows(past, frame.shape, k), frame.reshape(-1))
+        return Plan(quantizer.dequantize(index, k), side, NeighbourState(frames[-1]), state, frames, k)
+
+    def emit(self, writer: SymbolWriter, plan: Plan) -> None:
+        """Write what was decided."""
+        tables = self.tables(plan.k)
+        past = None if plan.before is None else plan.before.indices
+        for frame in plan.frames:
+            writer.write(tables, table_rows(past, frame.shape, plan.k), frame.reshape(-1))
             past = frame
-        return quantizer.dequantize(index, k), side, NeighbourState(frames[-1])
 
     def read(
         self,
@@ -117,7 +130,7 @@ class NeighbourEntropy:
         """Read a latent of shape (L, t, h, w)."""
         channels, steps, h, w = shape
         tables = self.tables(k)
-        past = None if state is None else state.index
+        past = None if state is None else state.indices
         frames = []
         for _ in range(steps):
             past = reader.read(tables, table_rows(past, (channels, h, w), k)).reshape(channels, h, w)

@@ -103,7 +103,7 @@ class SymbolWriter:
 
     def finish(self) -> bytes:
         """The payload: little-endian words without the zeros at the end (reading past the end reads zeros)."""
-        return self._coder.get_compressed().astype("<u4").tobytes()
+        return bytes(self._coder.get_compressed().astype("<u4").tobytes())
 
 
 class SymbolReader:

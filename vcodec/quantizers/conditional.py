@@ -60,7 +60,7 @@ def _board(c: int, h: int, w: int, device: torch.device) -> Tensor:
 
 
 class ConditionalCodebook(nn.Module):
-    """Quantizer of latents [B,C,h,w]; level [B] is log2 K, kind [B] 0 keyframe / 1 other, phase [B] the frame's number."""
+    """Quantizer of latents [B,C,h,w]; level [B]: log2 K, kind [B]: 0 keyframe / 1 other, phase [B]: frame number."""
 
     Config = ConditionalConfig
 
@@ -108,9 +108,9 @@ class ConditionalCodebook(nn.Module):
         """Training: (levels, indices), both straight-through; low, high [B,1,1,1] are the codebook's ends.
 
         The gradient that says "this level follows its latent" is true only where the latent is neither held at zero (it
-        fades out below half a step) nor beyond the codebook's ends.  Without the first, every zero would be pushed to the
-        brink of costing bits, and a prediction would never learn that nothing corrects it there; without the second, a
-        latent that no level can reach would be pushed on for ever.
+        fades out below half a step) nor beyond the codebook's ends.  Without the first, every zero would be pushed to
+        the brink of costing bits, and a prediction would never learn that nothing corrects it there; without the
+        second, a latent that no level can reach would be pushed on for ever.
         """
         u = self.scaled(values, level, kind, phase)
         index = self.nearest(u, low, high).detach()

@@ -1,8 +1,8 @@
 """The scalar codebook of K levels (quantized-autoencoder, section II.B).
 
-Every latent element becomes the index of its nearest level; gradients pass straight through.  Levels start uniformly over
-the latent's range and are learned.  One module holds a codebook for each K it is trained with; for a K in between, the
-two neighbours' curves of levels are sampled at K places and mixed in proportion to log2 K.
+Every latent element becomes the index of its nearest level; gradients pass straight through.  Levels start uniformly
+over the latent's range and are learned.  One module holds a codebook for each K it is trained with; for a K in between,
+the two neighbours' curves of levels are sampled at K places and mixed in proportion to log2 K.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class ScalarCodebook(nn.Module):
         """Levels [K], ascending."""
         ks = list(self.config.ks)
         if k in ks:
-            return self.levels[str(k)].sort().values
+            own: Tensor = self.levels[str(k)].sort().values
+            return own
         if not ks[0] < k < ks[-1]:
             raise InputError(f"this model has codebooks for K = {ks[0]} to {ks[-1]}, not {k}; train one with that K")
         above = next(i for i, size in enumerate(ks) if size > k)

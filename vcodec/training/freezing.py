@@ -1,8 +1,8 @@
 """From trained networks to a codec: integer context networks, and tables counted on training footage.
 
-Tables start as the distributions that training assumed.  Then held crops of the training clips are coded with them, every
-symbol is counted, and the counts (softened by what was there before) become the tables; twice, because choosing indices
-depends on the tables.
+Tables start as the distributions that training assumed.  Then crops of the training clips are coded with them, every
+symbol is counted, and the counts (softened by what was there before) become the tables; twice, because choosing
+indices depends on the tables.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The training loop of rate-distortion codecs: crops in, weights out, exact resume.
 
-    folder/train.safetensors   state of the run       folder/log.csv   a line an evaluation
+folder/train.safetensors   state of the run       folder/log.csv   a line an evaluation
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Trainer:
         """bf16 inside the networks."""
         for module in self.model.modules():
             if hasattr(module, "low_precision"):
-                module.low_precision = on
+                module.low_precision = on  # type: ignore[assignment]
 
     # ------------------------------------------------------------------ one step
 
@@ -206,7 +206,5 @@ class Trainer:
                 heads = [f"{name}_k{k}" for k in VALIDATION_K for name in ("bpp", "psnr_y")]
                 writer.writerow(["step", "minutes", "loss", "validation_loss", *heads])
             row = [x for k in VALIDATION_K for x in table[k]]
-            writer.writerow(
-                [self.step, round(self.seconds / 60, 2), *(round(x, 5) for x in [self.loss, loss, *row])]
-            )
+            writer.writerow([self.step, round(self.seconds / 60, 2), *(round(x, 5) for x in [self.loss, loss, *row])])
         return Progress(self.step, self.share(), self.loss, self.seconds, table, loss)

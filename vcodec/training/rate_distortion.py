@@ -36,7 +36,7 @@ class RateDistortion(nn.Module):
         self.backbone, self.codebook, self.context = backbone, codebook, context
 
     def forward(self, batch: Batch, ks: list[int], balance: float, detach: bool = False) -> Measure:
-        """ks: a K for each crop; balance: exponent that keeps small K from being drowned; detach: no gradient in time."""
+        """ks: a K for each crop; balance: keeps small K from being drowned; detach: no gradient through time."""
         luma, chroma, vectors = batch.luma, batch.chroma, batch.vectors
         b, frames = luma.shape[:2]
         device = luma.device

@@ -1,4 +1,4 @@
-"""Mean squared error of an open-loop codec with a scalar codebook: the training of quantized-autoencoder, section II.C."""
+"""Mean squared error of an open-loop codec with a scalar codebook (quantized-autoencoder, section II.C)."""
 
 from __future__ import annotations
 

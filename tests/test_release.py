@@ -1,0 +1,179 @@
+"""What is released: the bundled weights, the README's examples, and whole files through the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vcodec
+from tests.clips import make_clip
+from tests.models import small_codec
+from vcodec import bitstream, media
+from vcodec.checkpoint import bundled_path, load_codec, save_codec
+from vcodec.codec import Grid, Settings
+from vcodec.entropy.tables import SymbolReader
+from vcodec.registry import CODECS
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def run(*arguments: str | Path, code: int = 0, cwd: Path | None = None) -> str:
+    """`vcodec ARGUMENTS` in a process of its own; its standard output."""
+    command = [sys.executable, "-m", "vcodec", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def frames_of(path: Path) -> list[tuple[np.ndarray, ...]]:
+    """Planes of every frame of a video."""
+    with media.open_video(path) as reader:
+        return [frame.planes for frame in reader.frames()]
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_every_codec_codes_a_colour_video_through_the_command_line(name: str, tmp_path: Path) -> None:
+    """Law 5: encode, decode and eval of a colour mp4 with sound; frames, size and sound come back."""
+    clip, coded, back = tmp_path / "in.mp4", tmp_path / "in.vae", tmp_path / "back.mkv"
+    make_clip(clip, frames=21, size=(70, 50), audio="aac")
+    weights: list[str | Path] = []
+    if not bundled_path(name).exists():
+        save_codec(small_codec(name), tmp_path / "w.safetensors")
+        weights = ["--weights", tmp_path / "w.safetensors"]
+    run("encode", clip, "--codec", name, "--k", "16", *weights)
+    run("decode", coded, "-o", back, *weights)
+    report = json.loads(run("eval", clip, coded, "--json", *weights))
+    assert report["frames"] == 21
+    assert report["psnr_y"] > (4 if weights else 25)  # untrained networks code, but not well
+    out = frames_of(back)
+    assert len(out) == 21 and out[0][0].shape == (50, 70)
+    assert json.loads(run("info", coded, "--json"))["audio"]
+    assert json.loads(run("verify", coded, "--json"))["ok"]
+
+
+def test_bundled_weights_are_those_described() -> None:
+    """MODELS.json names each bundled file with its hash, its making and its measures; sizes stay in bounds."""
+    folder = bundled_path("qae").parent
+    models = json.loads((folder / "MODELS.json").read_text("utf-8"))
+    files = {p.name for p in folder.glob("*.safetensors")}
+    assert files == {entry["file"] for entry in models} and "qae.safetensors" in files
+    for entry in models:
+        assert (folder / entry["file"]).stat().st_size <= 20e6
+        assert load_codec(entry["codec"]).weights_sha256.hex() == entry["sha256"]
+        assert entry["data"] and entry["steps"] > 0 and entry["minutes"] > 0 and entry["curve"]
+    assert sum(p.stat().st_size for p in folder.glob("*.safetensors")) <= 60e6
+
+
+def parsed_digest(path: Path) -> tuple[int, str]:
+    """Frames of a .vae of the bundled codec, and the SHA-256 of all its indices and side information."""
+    codec = load_codec("qae")
+    digest, seen, memory = hashlib.sha256(), 0, None
+    with path.open("rb") as file:
+        reader = bitstream.Reader(file)
+        header = reader.header
+        assert header.weights_sha256 == codec.weights_sha256
+        shape = tuple(codec.backbone.latent_shape(codec.backbone.codable_grid(Grid(1, header.height, header.width))))
+        for record in reader:
+            if not isinstance(record, bitstream.VideoChunk):
+                continue
+            memory = None if record.keyframe else memory
+            symbols = SymbolReader(record.payload)
+            for _ in range(record.frames):
+                _, side, memory = codec.entropy.read(symbols, shape, codec.quantizer, memory, header.k, header.fine)
+                for tensor in (memory.indices, *(side[name] for name in sorted(side))):
+                    digest.update(tensor.numpy().astype("<i2").tobytes())
+                seen += 1
+            symbols.finish()
+    return seen, digest.hexdigest()
+
+
+def test_a_file_of_the_release_parses_to_its_indices() -> None:
+    """Law 3: a stored .vae of the bundled codec parses, to the bit, to the indices it was written with."""
+    want = json.loads((GOLDEN / "release.json").read_text("utf-8"))
+    assert parsed_digest(GOLDEN / "release.vae") == (want["frames"], want["indices_sha256"])
+
+
+def test_larger_k_is_better_and_larger(tmp_path: Path) -> None:
+    """Bytes and quality of the bundled codec rise strictly with K."""
+    clip = tmp_path / "in.mp4"
+    make_clip(clip, frames=10, size=(96, 64))
+    source = frames_of(clip)
+    last = (0, 0.0)
+    for k in (2, 4, 8, 16, 32, 64, 128):
+        report = vcodec.encode(clip, tmp_path / "x.vae", k=k, overwrite=True)
+        with vcodec.open(tmp_path / "x.vae") as video:
+            error = np.mean([np.mean((a[0].astype(float) - b[0]) ** 2) for a, b in zip(source, video.frames())])
+        now = (report["file_bytes"], -error)
+        assert now[0] > last[0] and (last[0] == 0 or now[1] > last[1]), k
+        last = now
+
+
+def test_damage_is_found_and_confined(tmp_path: Path) -> None:
+    """200 random cuts and flipped bits: never a crash, a hang or silent garbage; whole GOPs decode as before."""
+    clip, coded = tmp_path / "in.mp4", tmp_path / "in.vae"
+    make_clip(clip, frames=12, size=(48, 32))
+    vcodec.encode(clip, coded, k=16, gop=4)
+    data = coded.read_bytes()
+    codec = load_codec("qae")
+    with vcodec.open(coded) as video:
+        whole = list(video.frames())
+    with coded.open("rb") as file:
+        first = bitstream.Reader(file).header_bytes
+    rng = np.random.default_rng(11)
+    bad = tmp_path / "bad.vae"
+    broken = 0
+    for i in range(200):
+        place = int(rng.integers(first, len(data)))
+        if i % 2:
+            bad.write_bytes(data[:place])
+        else:
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << int(rng.integers(8))
+            bad.write_bytes(bytes(flipped))
+        with bad.open("rb") as file:
+            play = bitstream.Playback(bitstream.Reader(file))
+            state, seen = None, 0
+            for item in play:
+                if isinstance(item, bitstream.VideoChunk):
+                    state = None if item.keyframe else state
+                    grid = Grid(item.frames, 32, 48)
+                    clip_hat, state = codec.decompress(item.payload, item.symbols, grid, state, Settings(16))
+                    for j, planes in enumerate(codec.to_frames(clip_hat, grid)):
+                        assert all(np.array_equal(a, b) for a, b in zip(planes, whole[item.first_frame + j]))
+                        seen += 1
+            lost = sum(b - a + 1 for a, b in play.lost)
+        assert play.damages or play.lost, place
+        assert seen + lost <= 12
+        broken += seen < 12
+    assert broken > 50
+
+
+def test_readme_examples_run(tmp_path: Path) -> None:
+    """The README's Python runs as written, and its commands exist."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    help_text = run("--help")
+    for command in set(re.findall(r"^\$? ?vcodec ([a-z-]+)", text, re.M)):
+        assert command in help_text
+    assert "@" not in re.sub(r"```.*?```", "", text, flags=re.S), "a figure is missing"
+
+
+def write_golden() -> None:
+    """Make the release's golden file (again only when the bundled weights change)."""
+    make_clip(GOLDEN / "in.mp4", frames=12, size=(80, 56))
+    vcodec.encode(GOLDEN / "in.mp4", GOLDEN / "release.vae", k=24, gop=10, overwrite=True)
+    (GOLDEN / "in.mp4").unlink()
+    frames, digest = parsed_digest(GOLDEN / "release.vae")
+    (GOLDEN / "release.json").write_text(json.dumps({"frames": frames, "indices_sha256": digest}) + "\n", "utf-8")

@@ -2,8 +2,8 @@
 
     python examples/check_footage.py FOLDER [--k 32] [--threads N] [--match NAME]
 
-For each clip: frame count, size, frame rate, colour tags, sample aspect and sound packets of the decoded .mkv against the
-source's; size and quality of the file; frames per second with reading and writing.  Exit code 1 if anything differs.
+For each clip: frame count, size, frame rate, colour tags, sample aspect and sound packets of the decoded .mkv against
+the source's; size and quality of the file; frames per second with reading and writing.  Exit code 1 if any differs.
 """
 
 from __future__ import annotations

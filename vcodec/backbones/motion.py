@@ -89,6 +89,7 @@ def _fetch(up: Tensor, dy: Tensor, dx: Tensor, block: int, sub: int, pad: int, r
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _places(h: int, w: int, block: int, pitch: int, pad: int, rows: int, device: torch.device) -> Tensor:
     """Where each sample of each block stands in a padded plane: [1,h,block/rows,w,block]."""
     y = torch.arange(0, h * block, rows, device=device).view(1, h, block // rows, 1, 1) + pad
@@ -233,9 +234,11 @@ class _Matcher:
         self.consider([self.best + o for o in offsets])
 
     def spread(self) -> None:
-        """Try each neighbour's vector."""
+        """Try each neighbour's vector, then what the four of them predict."""
         p = F.pad(self.best, (1, 1, 1, 1), mode="replicate")
         self.consider([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]])
+        for _ in range(2):
+            self.consider([torch.floor(_middle(self.best))])
 
 
 _CROSS = [(-1, 0), (1, 0), (0, -1), (0, 1)]

@@ -74,6 +74,7 @@ def activity(index: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training too
 def first_step(channels: int, h: int, w: int, device: torch.device | None = None) -> Tensor:
     """Which indices belong to step A: bool [1,C,h,w]."""
     total = (

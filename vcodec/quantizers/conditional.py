@@ -49,6 +49,7 @@ def _orientation(like: Tensor, phase: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _board(c: int, h: int, w: int, device: torch.device) -> Tensor:
     """±1 by the parity of channel + row + column [1,C,h,w]."""
     total = (

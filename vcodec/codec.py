@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from queue import Queue
 from threading import Thread
 from typing import Any, NamedTuple
@@ -151,10 +152,12 @@ class Codec:
         inner, memory = state if state is not None else (None, None)
         k, fine = settings.k, settings.fine
         decoded, written = [], []
-        # coding symbols does not hold up the next frame: it follows in a thread of its own
-        with ThreadPoolExecutor(1) as behind:
-            for part in torch.split(clip, self.backbone.step_frames, 2):
-                latent, after = self.backbone.encode(part, inner, k)
+        parts = torch.split(clip, self.backbone.step_frames, 2)
+        # motion is searched ahead and symbols are coded behind, in threads of their own
+        with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(1) as behind:
+            hints = [ahead.submit(self._look, before, part, k) for before, part in pairwise(parts)]
+            for i, part in enumerate(parts):
+                latent, after = self.backbone.encode(part, inner, k, hints[i - 1].result() if i else None)
                 plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
                 written.append(behind.submit(self.entropy.emit, writer, plan))
                 memory = plan.after
@@ -168,6 +171,10 @@ class Codec:
         data = writer.finish()
         seen = torch.cat(decoded, 2) if decoded else None
         return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory)
+
+    @torch.inference_mode()
+    def _look(self, before: Tensor, part: Tensor, k: int) -> Any:
+        return self.backbone.look(before, part, k)
 
     @torch.inference_mode()
     def decompress(

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from queue import Queue
 from threading import Thread
 from typing import Any, NamedTuple
@@ -66,6 +65,7 @@ class State(NamedTuple):
 
     backbone: Any
     entropy: Any
+    source: Tensor | None = None  # the encoder's last step: motion is searched from it
 
 
 class Codec:
@@ -149,15 +149,16 @@ class Codec:
     ) -> tuple[Payload, Tensor | None, State]:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
         writer = SymbolWriter() if writer is None else writer
-        inner, memory = state if state is not None else (None, None)
+        inner, memory, source = state if state is not None else (None, None, None)
         k, fine = settings.k, settings.fine
         decoded, written = [], []
         parts = torch.split(clip, self.backbone.step_frames, 2)
+        sources: list[Tensor | None] = [source, *parts]
         # motion is searched ahead and symbols are coded behind, in threads of their own
         with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(1) as behind:
-            hints = [ahead.submit(self._look, before, part, k) for before, part in pairwise(parts)]
-            for i, part in enumerate(parts):
-                latent, after = self.backbone.encode(part, inner, k, hints[i - 1].result() if i else None)
+            hints = [ahead.submit(self._look, before, part, k) for before, part in zip(sources, parts)]
+            for part, hint in zip(parts, hints):
+                latent, after = self.backbone.encode(part, inner, k, hint.result())
                 plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
                 written.append(behind.submit(self.entropy.emit, writer, plan))
                 memory = plan.after
@@ -170,11 +171,11 @@ class Codec:
             job.result()
         data = writer.finish()
         seen = torch.cat(decoded, 2) if decoded else None
-        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory)
+        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory, parts[-1])
 
     @torch.inference_mode()
-    def _look(self, before: Tensor, part: Tensor, k: int) -> Any:
-        return self.backbone.look(before, part, k)
+    def _look(self, before: Tensor | None, part: Tensor, k: int) -> Any:
+        return None if before is None else self.backbone.look(before, part, k)
 
     @torch.inference_mode()
     def decompress(
@@ -184,7 +185,7 @@ class Codec:
 
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
-        inner, memory = state if state is not None else (None, None)
+        inner, memory, _ = state if state is not None else (None, None, None)
         step = self.backbone.step_frames
         sizes = [min(step, grid.frames - start) for start in range(0, grid.frames, step)]
         shapes = [

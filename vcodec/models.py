@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["codec_for_decoding", "codec_for_encoding", "model_folder", "weights_data"]
 
 
+_LARGE = 300_000  # samples a frame from which decoding gains by a second thread inside an operation
+
+
 def model_folder() -> Path:
     """The user's model folder: $VCODEC_MODELS, else vcodec/models in $XDG_DATA_HOME or ~/.local/share.
 
@@ -51,8 +54,9 @@ def codec_for_decoding(
     Looks at `weights` alone if given; else into the file, at the bundled weights, and in the model folder.
     Raises WeightsError, naming what is needed and where it looked; DamagedError for damaged embedded weights.
     """
-    _use_threads(threads)
     header = reader.header
+    large = header.width * header.height >= _LARGE
+    _use_threads(os.cpu_count() if threads is None and large else threads)
     needed = header.weights_sha256
     looked: list[str] = []
 
@@ -135,7 +139,8 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return  # another C library
-    trim_threshold, mmap_threshold = -1, -3
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8
+    mallopt(arena_max, 2)  # short-lived threads would each keep blocks of their own
     mallopt(mmap_threshold, 32 << 20)
     mallopt(trim_threshold, 512 << 20)
 

@@ -22,6 +22,7 @@ __all__ = ["MARGIN", "Reference", "compensate", "dense_vectors", "search"]
 
 MARGIN = 16  # luma samples a block may reach outside the frame
 _PAD = MARGIN + 4  # plus the reach of the filters
+_RUN = 512  # blocks interpolated at a time
 RANGE = 255  # largest vector component, quarter samples
 
 _LUMA = torch.tensor(
@@ -115,18 +116,22 @@ def _interpolate(plane: Tensor, dy: Tensor, dx: Tensor, block: int, taps: Tensor
     row = frame + top + torch.div(dy, sub, rounding_mode="floor")
     start = (row * wp + left + torch.div(dx, sub, rounding_mode="floor")).reshape(1, -1)
     within = torch.arange(side, device=plane.device)
-    index = start + (within.view(-1, 1) * wp + within.view(1, -1)).reshape(-1, 1)
-    patch = wide.reshape(-1).index_select(0, index.reshape(-1)).view(side, side, -1)
+    inside = (within.view(-1, 1) * wp + within.view(1, -1)).reshape(-1, 1)
     weights = taps.to(plane) / 64
-    across = weights[torch.remainder(dx, sub).reshape(-1)].t()  # [taps, blocks]
-    down = weights[torch.remainder(dy, sub).reshape(-1)].t()
-    x = patch[:, :block] * across[0]
-    for i in range(1, length):
-        x = torch.addcmul(x, patch[:, i : i + block], across[i])
-    y = x[:block] * down[0]
-    for i in range(1, length):
-        y = torch.addcmul(y, x[i : i + block], down[i])
-    return y.view(block, block, b, h, w).permute(2, 3, 0, 4, 1).reshape(b, h * block, w * block)
+    across = weights[torch.remainder(dx, sub).reshape(-1)].t().contiguous()  # [taps, blocks]
+    down = weights[torch.remainder(dy, sub).reshape(-1)].t().contiguous()
+    flat = wide.reshape(-1)
+    done = []
+    for places, a, d in zip(*(torch.split(t, _RUN, 1) for t in (start, across, down))):  # what fits a cache
+        patch = flat.index_select(0, (places + inside).reshape(-1)).view(side, side, -1)
+        x = patch[:, :block] * a[0]
+        for i in range(1, length):
+            x = torch.addcmul(x, patch[:, i : i + block], a[i])
+        y = x[:block] * d[0]
+        for i in range(1, length):
+            y = torch.addcmul(y, x[i : i + block], d[i])
+        done.append(y)
+    return torch.cat(done, 2).view(block, block, b, h, w).permute(2, 3, 0, 4, 1).reshape(b, h * block, w * block)
 
 
 def compensate(luma: Tensor, chroma: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:

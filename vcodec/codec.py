@@ -65,7 +65,6 @@ class State(NamedTuple):
 
     backbone: Any
     entropy: Any
-    source: Tensor | None = None  # the encoder's last step: motion is searched from it
 
 
 class Codec:
@@ -149,16 +148,13 @@ class Codec:
     ) -> tuple[Payload, Tensor | None, State]:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
         writer = SymbolWriter() if writer is None else writer
-        inner, memory, source = state if state is not None else (None, None, None)
+        inner, memory = state if state is not None else (None, None)
         k, fine = settings.k, settings.fine
         decoded, written = [], []
-        parts = torch.split(clip, self.backbone.step_frames, 2)
-        sources: list[Tensor | None] = [source, *parts]
-        # motion is searched ahead and symbols are coded behind, in threads of their own
-        with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor(1) as behind:
-            hints = [ahead.submit(self._look, before, part, k) for before, part in zip(sources, parts)]
-            for part, hint in zip(parts, hints):
-                latent, after = self.backbone.encode(part, inner, k, hint.result())
+        # coding symbols does not hold up the next frame: it follows in a thread of its own
+        with ThreadPoolExecutor(1) as behind:
+            for part in torch.split(clip, self.backbone.step_frames, 2):
+                latent, after = self.backbone.encode(part, inner, k)
                 plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
                 written.append(behind.submit(self.entropy.emit, writer, plan))
                 memory = plan.after
@@ -171,11 +167,7 @@ class Codec:
             job.result()
         data = writer.finish()
         seen = torch.cat(decoded, 2) if decoded else None
-        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory, parts[-1])
-
-    @torch.inference_mode()
-    def _look(self, before: Tensor | None, part: Tensor, k: int) -> Any:
-        return None if before is None else self.backbone.look(before, part, k)
+        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory)
 
     @torch.inference_mode()
     def decompress(
@@ -185,7 +177,7 @@ class Codec:
 
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
-        inner, memory, _ = state if state is not None else (None, None, None)
+        inner, memory = state if state is not None else (None, None)
         step = self.backbone.step_frames
         sizes = [min(step, grid.frames - start) for start in range(0, grid.frames, step)]
         shapes = [

@@ -74,12 +74,8 @@ class Backbone(nn.Module, ABC):
     def latent_shape(self, grid: Grid) -> LatentShape:
         """Shape of the latent of a codable grid: the only home of this arithmetic."""
 
-    def look(self, before: Tensor, clip: Tensor, k: int) -> Any:
-        """What can be found out about a step from the source alone, ahead of its turn; encode takes it as ``hint``."""
-        return None
-
     @abstractmethod
-    def encode(self, clip: Tensor, state: Any, k: int, hint: Any = None) -> tuple[Latent, Any]:
+    def encode(self, clip: Tensor, state: Any, k: int) -> tuple[Latent, Any]:
         """Latent of one step; deterministic."""
 
     @abstractmethod

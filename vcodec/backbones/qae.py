@@ -201,21 +201,12 @@ class QAE(Backbone):
 
     # ------------------------------------------------------------------ Backbone
 
-    def look(self, before: Tensor, clip: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Motion (coarse vectors, choices) between two source frames, each [B,6,1,H/2,W/2]."""
-        past, luma = (unpack_yuv420(c[:, :, 0])[0] for c in (before, clip))
-        return motion.search(luma, motion.Reference.of(past), past, None, price(k))
-
-    def encode(
-        self, clip: Tensor, state: QAEState | None, k: int, hint: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Latent, QAEState | None]:
+    def encode(self, clip: Tensor, state: QAEState | None, k: int) -> tuple[Latent, QAEState | None]:
         luma, chroma = unpack_yuv420(clip[:, :, 0])
         if state is None:
             side = {"thumbnail": self.thumbnail(luma, chroma)}
         else:
-            if hint is None:
-                hint = motion.search(luma, motion.Reference.of(state.luma), state.luma, state.coarse, price(k))
-            coarse, choice = hint
+            coarse, choice = motion.search(luma, motion.Reference.of(state.luma), state.luma, state.coarse, price(k))
             side = {"coarse": coarse, "choice": choice}
         p = self.predict(side, state, k)
         values = self.analyse(self.blocks(luma, chroma), p)

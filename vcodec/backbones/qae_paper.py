@@ -84,7 +84,7 @@ class QAEPaper(Backbone):
     def latent_shape(self, grid: Grid) -> LatentShape:
         return LatentShape(self.latent_channels, grid.frames, grid.height // 4, grid.width // 4)
 
-    def encode(self, clip: Tensor, state: Any, k: int, hint: Any = None) -> tuple[Latent, Any]:
+    def encode(self, clip: Tensor, state: Any, k: int) -> tuple[Latent, Any]:
         return Latent(self.encoder(clip)), state
 
     def decode(self, latent: Latent, state: Any, k: int) -> tuple[Tensor, Any]:

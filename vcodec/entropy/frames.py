@@ -8,7 +8,7 @@ distortion + λ·bits under the very table it is coded with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -61,14 +61,13 @@ class Quantizer(Protocol):
 class _Wish:
     """What the encoder would like to send.
 
-    scaled [1,C,h,w]: latents in steps; price [1,C,1,1]: λ in squared steps a bit; settled: tables stay now.
+    scaled [1,C,h,w]: latents in steps; price [1,C,1,1]: λ in squared steps a bit.
     """
 
     scaled: Tensor
     low: int
     high: int
     price: Tensor
-    settled: bool = False
 
 
 class Plan(NamedTuple):
@@ -237,7 +236,7 @@ class FrameEntropy:
         act = context.activity(_dead_zone(u).clamp(wish.low, wish.high))
         step_a = context.first_step(u.shape[1], u.shape[2], u.shape[3], u.device)
         bits = self._bits[index_class(k)].reshape(-1)
-        while True:
+        for last in (False, True):
             alive = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
             table_a, features = self.net.step_a(act, past, k, kind)
             index_a = _cheapest(u, nearest, table_a, bits, wish.price) * (step_a * alive)
@@ -245,9 +244,9 @@ class FrameEntropy:
             index = index_a + _cheapest(u, nearest, table_b, bits, wish.price) * (~step_a * alive)
             settled, act = act, context.activity(index)
             # indices fell to zero: activity fell, and with it the tables. Once more, then stay.
-            if torch.equal(settled, act) or wish.settled:
-                return _Chosen(index, settled, table_a, table_b)
-            wish = replace(wish, settled=True)
+            if last or torch.equal(settled, act):
+                break
+        return _Chosen(index, settled, table_a, table_b)
 
     def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
         values = chosen.indices[0].cpu().numpy().reshape(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
@@ -12,7 +13,7 @@ from vcodec.media.frame import AudioPacket, Frame, VideoInfo
 __all__ = ["VideoReader", "kept_range"]
 
 
-class VideoReader:
+class VideoReader(ABC):
     """A video being read: a context manager; an iterator over frames and audio packets in file order, once.
 
     info: known on opening. warnings: grows while reading. Iterating raises MediaError if the source is bad.
@@ -25,8 +26,8 @@ class VideoReader:
         self.warnings: list[str] = []
         self._items: Iterator[Frame | AudioPacket] | None = None
 
-    def _read(self) -> Iterator[Frame | AudioPacket]:
-        raise NotImplementedError
+    @abstractmethod
+    def _read(self) -> Iterator[Frame | AudioPacket]: ...
 
     def __iter__(self) -> Iterator[Frame | AudioPacket]:
         if self._items is None:
@@ -37,7 +38,7 @@ class VideoReader:
         """The frames alone."""
         return (item for item in self if isinstance(item, Frame))
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - not every source holds something
         """Lets go of the source. May be called twice."""
 
     def __enter__(self) -> Self:

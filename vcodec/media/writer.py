@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -14,7 +15,7 @@ from vcodec.media.frame import PIXEL_FORMATS, AudioPacket, Frame, VideoInfo
 __all__ = ["VideoWriter"]
 
 
-class VideoWriter:
+class VideoWriter(ABC):
     """A video being written; as a context manager it is closed on a good end and aborted on an exception.
 
     notes: what the target cannot keep. frames: how many were written.
@@ -102,14 +103,14 @@ class VideoWriter:
         if not rate and info.fps != 25:
             self.notes.append(f"{target} keeps no frame rate: it is {info.fps} a second")
 
-    def _write_frame(self, frame: Frame) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _write_frame(self, frame: Frame) -> None: ...
 
-    def _write_audio(self, packet: AudioPacket) -> None:
+    def _write_audio(self, packet: AudioPacket) -> None:  # noqa: B027 - dropping is the default
         """Targets without sound drop it; `notes` says so."""
 
-    def _finish(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _finish(self) -> None: ...
 
-    def _discard(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _discard(self) -> None: ...

@@ -26,7 +26,7 @@ from torch import Tensor
 from vcodec.backbones.base import Backbone, Grid, Latent
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import InputError
-from vcodec.scale import level_of
+from vcodec.scale import cascaded, level_of
 
 __all__ = ["Codec", "Grid", "Payload", "Settings", "State"]
 
@@ -61,10 +61,11 @@ class Payload(NamedTuple):
 
 
 class State(NamedTuple):
-    """Causal memory from one step to the next."""
+    """Causal memory from one step to the next.  steps: how many of the GOP lie behind."""
 
     backbone: Any
     entropy: Any
+    steps: int
 
 
 class Codec:
@@ -137,6 +138,10 @@ class Codec:
 
     # ------------------------------------------------------------------ clip <-> payload
 
+    def _at(self, settings: Settings, step: int) -> tuple[int, int]:
+        """(K, fine) of a step of the GOP."""
+        return cascaded(settings.k, settings.fine, step) if self.backbone.cascade else (settings.k, settings.fine)
+
     def compress(self, clip: Tensor, state: State | None, settings: Settings) -> tuple[Payload, State]:
         """Code a clip [1,C,T,H,W] on the codable grid."""
         payload, _, state = self.code(clip, state, settings)
@@ -148,12 +153,13 @@ class Codec:
     ) -> tuple[Payload, Tensor | None, State]:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
         writer = SymbolWriter() if writer is None else writer
-        inner, memory = state if state is not None else (None, None)
-        k, fine = settings.k, settings.fine
+        inner, memory, steps = state if state is not None else (None, None, 0)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1) as behind:
             for part in torch.split(clip, self.backbone.step_frames, 2):
+                k, fine = self._at(settings, steps)
+                steps += 1
                 latent, after = self.backbone.encode(part, inner, k)
                 plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
                 written.append(behind.submit(self.entropy.emit, writer, plan))
@@ -167,7 +173,7 @@ class Codec:
             job.result()
         data = writer.finish()
         seen = torch.cat(decoded, 2) if decoded else None
-        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory)
+        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory, steps)
 
     @torch.inference_mode()
     def decompress(
@@ -177,7 +183,7 @@ class Codec:
 
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
-        inner, memory = state if state is not None else (None, None)
+        inner, memory, steps = state if state is not None else (None, None, 0)
         step = self.backbone.step_frames
         sizes = [min(step, grid.frames - start) for start in range(0, grid.frames, step)]
         shapes = [
@@ -187,34 +193,36 @@ class Codec:
         parts = []
         # parsing does not wait for pictures: it runs ahead in a thread of its own
         ahead: Queue[tuple[Tensor, dict[str, Tensor]] | BaseException] = Queue()
-        parser = Thread(target=self._parse, args=(payload, shapes, memory, settings, ahead), daemon=True)
+        parser = Thread(
+            target=self._parse,
+            args=(payload, shapes, memory, [self._at(settings, steps + i) for i in range(len(shapes))], ahead),
+            daemon=True,
+        )
         parser.start()
         try:
-            for _ in shapes:
+            for i in range(len(shapes)):
                 parsed = ahead.get()
                 if isinstance(parsed, BaseException):
                     raise parsed
                 hat, side = parsed
-                clip, inner = self.backbone.decode(Latent(hat, side), inner, settings.k)
+                clip, inner = self.backbone.decode(Latent(hat, side), inner, self._at(settings, steps + i)[0])
                 parts.append(clip)
             last = ahead.get()
         finally:
             parser.join()
         if isinstance(last, BaseException):
             raise last
-        return torch.cat(parts, 2), State(inner, last[1]["memory"])
+        return torch.cat(parts, 2), State(inner, last[1]["memory"], steps + len(shapes))
 
     def _parse(
-        self, payload: bytes, shapes: list[tuple[int, ...]], memory: Any, settings: Settings, out: Queue[Any]
+        self, payload: bytes, shapes: list[tuple[int, ...]], memory: Any, at: list[tuple[int, int]], out: Queue[Any]
     ) -> None:
         """Indices of each step into a queue, then the entropy model's memory; an exception in place of what failed."""
         try:
             with torch.inference_mode():
                 reader = SymbolReader(payload)
-                for shape in shapes:
-                    hat, side, memory = self.entropy.read(
-                        reader, shape, self.quantizer, memory, settings.k, settings.fine
-                    )
+                for shape, (k, fine) in zip(shapes, at):
+                    hat, side, memory = self.entropy.read(reader, shape, self.quantizer, memory, k, fine)
                     out.put((hat, side))
                 reader.finish()
             out.put((None, {"memory": memory}))

@@ -65,6 +65,8 @@ class Backbone(nn.Module, ABC):
     causal: bool
     #: whether encode needs the state that decode returns (prediction from decoded frames)
     closed_loop: bool
+    #: whether the frames of a GOP differ in quality by their place (see scale.CASCADE)
+    cascade: bool = False
 
     @abstractmethod
     def codable_grid(self, grid: Grid) -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -12,6 +13,7 @@ from vcodec.rd.figure import COLOURS
 __all__ = ["make_page"]
 
 _RATES = ("low", "middle", "high")
+_STEPS = 30
 
 
 def make_page(report: dict[str, Any]) -> str:
@@ -32,9 +34,10 @@ def _light(point: dict[str, Any]) -> dict[str, Any]:
 
 
 def _views(source: dict[str, Any], curves: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Pictures of a clip at three rates that all its curves reach, each curve's point nearest to the rate.
+    """Pictures of a clip at three rates, in the thirds of the range that all its curves reach.
 
-    Where the curves have no rate in common, the rates are spread over all that any has.
+    Each rate is where the curves' nearest points lie closest together. Where the curves have no rate in common, the
+    rates are spread over all that any has.
     """
     own = [curve for curve in curves if curve["clip"] == source["clip"]]
     ends = [(min(p["bpp"] for p in c["points"]), max(p["bpp"] for p in c["points"])) for c in own]
@@ -43,13 +46,20 @@ def _views(source: dict[str, Any], curves: Sequence[dict[str, Any]]) -> dict[str
         low, high = min(end[0] for end in ends), max(end[1] for end in ends)
     rows = []
     for i, name in enumerate(_RATES):
-        rate = low * (high / low) ** ((i + 0.5) / len(_RATES))
+        rates = [low * (high / low) ** ((i + step / _STEPS) / len(_RATES)) for step in range(_STEPS)]
+        rate = min(rates, key=lambda rate: max(_distance(_nearest(curve, rate), rate) for curve in own))
         pictures = []
         for curve in own:
-            point = min(
-                curve["points"], key=lambda p: abs(p["bpp"] / rate - 1) if p["bpp"] > rate else rate / p["bpp"] - 1
-            )
-            kept = {key: point.get(key) for key in ("k", "crf", "bpp", "psnr_y", "psnr_yuv", "view")}
+            kept = {key: _nearest(curve, rate).get(key) for key in ("k", "crf", "bpp", "psnr_y", "psnr_yuv", "view")}
             pictures.append({"label": curve["label"], **kept})
         rows.append({"name": name, "bpp": rate, "pictures": pictures})
     return {"clip": source["clip"], "frame": source["frames"] // 2, "source": source["view"], "rates": rows}
+
+
+def _nearest(curve: dict[str, Any], rate: float) -> dict[str, Any]:
+    point: dict[str, Any] = min(curve["points"], key=lambda point: _distance(point, rate))
+    return point
+
+
+def _distance(point: dict[str, Any], rate: float) -> float:
+    return abs(math.log(point["bpp"] / rate))

@@ -27,7 +27,18 @@ __all__ = ["DEFAULT_K", "MEASURES", "Sweep", "run_sweep"]
 
 DEFAULT_K = (4, 8, 16, 32, 64, 128, 256)
 MEASURES = ("psnr_yuv", "psnr_y", "psnr_rgb", "ms_ssim")
-_AVERAGED: tuple[str, ...] = ("bpp", "kbps", "psnr_y", "psnr_u", "psnr_v", "psnr_yuv", "psnr_rgb", "mse_y", "ssim", "ms_ssim")
+_AVERAGED: tuple[str, ...] = (
+    "bpp",
+    "kbps",
+    "psnr_y",
+    "psnr_u",
+    "psnr_v",
+    "psnr_yuv",
+    "psnr_rgb",
+    "mse_y",
+    "ssim",
+    "ms_ssim",
+)
 _AVERAGED += ("encode_fps", "decode_fps", "psnr_y_min", "flicker")
 
 

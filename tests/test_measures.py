@@ -93,7 +93,10 @@ def test_ffmpeg_s_psnr_is_ours() -> None:
     ours = meter.result()
     for name, value in check.result().items():
         assert value == pytest.approx(ours[name], abs=0.01)
+    with pytest.raises(InputError, match="45x33 are too small"):
+        FilterMeter("xpsnr").add(frames[0], coded[0])
     scores = []
+    frames = texture_frames(5, (64, 48))
     for amount in (2, 6, 20):
         xpsnr = FilterMeter("xpsnr")
         for pair in zip(frames, noisy(frames, amount)):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcodec.media import VideoInfo
-from vcodec.metrics import FilterMeter, Flicker, Planes, Preservation, by_position, has_filter, planes_to_rgb
+from vcodec.metrics import FilterMeter, Flicker, Planes, Preservation, by_position, planes_to_rgb, xpsnr_fits
 
 if TYPE_CHECKING:
     from vcodec.metrics.fvd import Fvd
@@ -36,7 +36,8 @@ class Measures:
     """Takes the chosen measures of one video after another; networks are loaded once.
 
     `begin`, then `add` for each frame pair, then `result`: {flicker, information_preservation, positions, xpsnr_y,
-    xpsnr_u, xpsnr_v, lpips, fvd, fvd_windows, per_frame}, those that were chosen; see `metrics` for what they are.
+    xpsnr_u, xpsnr_v, lpips, fvd, fvd_windows, per_frame}, those that were chosen; see `metrics` for what they
+    are. XPSNR is None for frames that are too small for it, and where FFmpeg lacks the filter.
     """
 
     def __init__(self, chosen: Chosen) -> None:
@@ -58,7 +59,7 @@ class Measures:
         self._keyframes = keyframes
         self._tags: dict[str, Any] = {"matrix": info.color_space, "full_range": info.color_range == 2}
         self._flicker, self._preservation = Flicker(), Preservation(**self._tags)
-        xpsnr = self._chosen.xpsnr and has_filter("xpsnr")
+        xpsnr = self._chosen.xpsnr and xpsnr_fits(info.height, info.width)
         self._xpsnr = FilterMeter("xpsnr", fps=info.fps) if xpsnr else None
         if self._fvd is not None:
             self._fvd.next_video()

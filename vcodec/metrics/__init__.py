@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from vcodec.metrics.color import planes_to_rgb
-from vcodec.metrics.filters import FilterMeter, has_filter
+from vcodec.metrics.filters import FilterMeter, has_filter, xpsnr_fits
 from vcodec.metrics.meter import Meter, Planes
 from vcodec.metrics.psnr import PSNR_CAP_DB, plane_psnr
 from vcodec.metrics.temporal import Flicker, Preservation, by_position
@@ -22,4 +22,5 @@ __all__ = [
     "has_filter",
     "plane_psnr",
     "planes_to_rgb",
+    "xpsnr_fits",
 ]

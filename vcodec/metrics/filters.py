@@ -17,12 +17,20 @@ from vcodec.errors import InputError
 from vcodec.metrics.meter import Planes
 from vcodec.metrics.psnr import PSNR_CAP_DB
 
-__all__ = ["FilterMeter", "has_filter"]
+__all__ = ["FilterMeter", "has_filter", "xpsnr_fits"]
+
+# vf_xpsnr divides by zero, and ends the process, where its blocks come to nothing (FFmpeg 8: under 46x46 pixels)
+_XPSNR_PIXELS, _XPSNR_SIDE = 3072, 16
 
 
 def has_filter(name: str) -> bool:
     """Whether this build of FFmpeg has a filter."""
     return name in av.filter.filters_available
+
+
+def xpsnr_fits(height: int, width: int) -> bool:
+    """Whether XPSNR can be measured: FFmpeg has the filter, and frames are large enough for its blocks."""
+    return has_filter("xpsnr") and height * width >= _XPSNR_PIXELS and min(height, width) >= _XPSNR_SIDE
 
 
 class FilterMeter:
@@ -45,7 +53,7 @@ class FilterMeter:
         self.frames = 0
 
     def add(self, reference: Planes, coded: Planes) -> None:
-        """Measure one frame pair of one size."""
+        """Measure one frame pair of one size. Raises InputError where it is too small for XPSNR."""
         if self._graph is None:
             self._graph = self._build(reference)
         for source, planes in zip(self._inputs, (reference, coded)):
@@ -68,6 +76,8 @@ class FilterMeter:
         self._planes = len(planes)
         self._format = "gray" if self._planes == 1 else "yuv420p"
         height, width = planes[0].shape
+        if self._name == "xpsnr" and not xpsnr_fits(height, width):
+            raise InputError(f"frames of {width}x{height} are too small for XPSNR")
         graph = av.filter.Graph()
         options: dict[str, Any] = {"width": width, "height": height, "time_base": 1 / self._fps}
         self._inputs = [graph.add_buffer(format=VideoFormat(self._format), **options) for _ in range(2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,10 @@ class Fvd:
         if not Path(path).is_file():
             raise WeightsError(f"{path}: no such file. {FVD_HELP}")
         try:
-            load: Any = torch.jit.load
-            self._network: Any = load(str(path), map_location="cpu").eval()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is what I3D is published as
+                load: Any = torch.jit.load
+                self._network: Any = load(str(path), map_location="cpu").eval()
         except (RuntimeError, ValueError) as error:
             raise WeightsError(f"{path}: no TorchScript network. {FVD_HELP}") from error
         self._published = "return_features" in str(self._network.forward.schema)

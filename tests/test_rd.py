@@ -233,6 +233,29 @@ def test_a_broken_record_is_measured_again(tmp_path: Path) -> None:
     assert store.get("key") is None
 
 
+def test_a_checkpoint_names_its_own_codec(video: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --weights the curve is called by the checkpoint's codec, whatever --codec says."""
+    standin.save_codec(standin.StandIn("standin", b"7"), Path("w.safetensors"))
+    words = [
+        "rd-curve",
+        str(video),
+        "--weights",
+        "w.safetensors",
+        "--anchor",
+        "none",
+        "--k",
+        "8",
+        "-o",
+        "out",
+        "--json",
+    ]
+    assert main([*words, "--frames", "99"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [curve["label"] for curve in report["curves"]] == ["standin"]
+    vcodec.encode(video, "one.vae", k=8, weights="w.safetensors", audio=False)
+    assert report["curves"][0]["points"][0]["file_bytes"] == Path("one.vae").stat().st_size
+
+
 def test_shortened_clips(video: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--frames and --duration shorten both sides alike; --codec none leaves anchors alone."""
     words = ["rd-curve", str(video), "--crf", "30", "--anchor", "x264:ultrafast", "--codec", "none", "-f", "--json"]

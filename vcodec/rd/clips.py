@@ -38,10 +38,14 @@ class Clip:
         return self.frames is None and self.duration is None
 
     def source(self, work: Path) -> Path:
-        """A file of just the frames that are used: the input, or a lossless cut of it (FFV1) in `work`."""
-        if self.whole:
-            return self.path
+        """A file of just the frames that are used: the input, or a lossless cut of it (FFV1) in `work`.
+
+        An input that has no more than `frames` is used itself.
+        """
         cut = work / f"cut-{self.content[:16]}.mkv"
+        untouched = cut.with_suffix(".whole")
+        if self.whole or untouched.is_file():
+            return self.path
         if not cut.is_file():
             pixel_format = "gray" if self.gray else "yuv420p"
             with contextlib.ExitStack() as stack:
@@ -49,10 +53,16 @@ class Clip:
                     media.open_video(self.path, pixel_format=pixel_format, duration=self.duration, audio=False)
                 )
                 writer = stack.enter_context(media.create_video(cut, reader.info, overwrite=True))
+                stopped = self.duration is not None
                 for number, frame in enumerate(reader.frames()):
                     if self.frames is not None and number >= self.frames:
+                        stopped = True
                         break
                     writer.write(frame)
+            if not stopped:
+                untouched.touch()
+                cut.unlink()
+                return self.path
         return cut
 
 

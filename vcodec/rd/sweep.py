@@ -7,11 +7,11 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vcodec import __version__
 from vcodec.encoding import DEFAULT_GOP
@@ -22,6 +22,9 @@ from vcodec.rd.clips import Clip
 from vcodec.rd.comparison import MIN_POINTS, compare_curves
 from vcodec.rd.points import AnchorPoint, CodecPoint, Point, measure_point, picture_of_source
 from vcodec.rd.store import Store, point_key
+
+if TYPE_CHECKING:
+    from vcodec.codec import Codec
 
 __all__ = ["DEFAULT_K", "MEASURES", "Sweep", "run_sweep"]
 
@@ -47,7 +50,7 @@ class Sweep:
     """What is to be swept.
 
     crf: in place of each anchor's own; empty: those. weights: a checkpoint in place of the bundled ones; its codec
-    stands for the one named. jobs: points at once, in processes of their own, which slows each: fps are comparable
+    stands for those named. jobs: points at once, in processes of their own, which slows each: fps are comparable
     within 1 job. threads: of each encoder and network; None: their own default.
     """
 
@@ -88,6 +91,9 @@ def run_sweep(
     """
     if not sweep.codecs and not sweep.anchors:
         raise UsageError("there is nothing to sweep: name a --codec or an --anchor")
+    if sweep.weights is not None and sweep.codecs:
+        # a checkpoint says itself which codec it is
+        sweep = replace(sweep, codecs=[_load(sweep, sweep.codecs[0]).name])
     units = list(_units(clips, sweep))
     with tempfile.TemporaryDirectory(prefix="vcodec-rd-") as name:
         work = Path(name)
@@ -114,10 +120,7 @@ class _Unread(Store):
 
 
 def _units(clips: Sequence[Clip], sweep: Sweep) -> Iterator[_Unit]:
-    hashes = {
-        name: codec_for_encoding(name, sweep.weights, sweep.device, sweep.threads).weights_sha256.hex()
-        for name in sweep.codecs
-    }
+    hashes = {name: _load(sweep, name).weights_sha256.hex() for name in sweep.codecs}
     for clip in clips:
         for name in sweep.codecs:
             for k in sweep.ks:
@@ -129,6 +132,10 @@ def _units(clips: Sequence[Clip], sweep: Sweep) -> Iterator[_Unit]:
                 anchor.check_crf(crf)
                 point = AnchorPoint(anchor, crf, sweep.gop, sweep.threads)
                 yield _Unit(clip, anchor.name, point, point_key(clip, point))
+
+
+def _load(sweep: Sweep, name: str) -> Codec:
+    return codec_for_encoding(name, sweep.weights, sweep.device, sweep.threads)
 
 
 def _measure(

@@ -16,6 +16,7 @@ _MARKERS = {"codec": "o", "anchor": "s"}
 def draw_figure(report: dict[str, Any]) -> bytes:
     """The figure as PNG. The last column is bpp-MSE, as figure 3 of the quantized-autoencoder paper draws it."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     clips = [source["clip"] for source in report["sources"]]
     labels = [curve["label"] for curve in report["averages"]]
@@ -32,8 +33,14 @@ def draw_figure(report: dict[str, Any]) -> bytes:
                     axes.plot(*zip(*pairs), marker=marker, ms=4, lw=1.5, color=colour, label=curve["label"])
                     drawn = True
             axes.set_xscale("log")
+            scaled = [axes.xaxis]
             if measure == "mse_y":
                 axes.set_yscale("log")
+                scaled.append(axes.yaxis)
+            for axis in scaled:
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(NullFormatter())
             axes.set_xlabel("bits per pixel")
             axes.set_ylabel(title)
             axes.set_title(clip, fontsize=10)

@@ -86,7 +86,7 @@ def measure_point(clip: Clip, point: Point, work: Path) -> dict[str, Any]:
         size = coded.stat().st_size
         report |= {
             "file_bytes": size,
-            "bpp": report["bpp"] * size / report["file_bytes"],
+            "bpp": 8 * size / (report["frames"] * clip.width * clip.height),
             "kbps": report["kbps"] * size / report["file_bytes"],
         }
         rows = report.pop("per_frame")

@@ -21,7 +21,7 @@ LEVELS = [
     ["pipeline", "output", "models", "encoding", "decoding"],
     ["search", "vaefile"],
     ["passes"],
-    ["api", "splicing"],
+    ["api", "splicing", "measures"],
     ["evaluation", "datasets"],
     ["training", "rd", "studies"],
     ["cli"],

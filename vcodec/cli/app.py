@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vcodec import __version__
-from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, info, train, verify
+from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, info, rd_curve, train, verify
 from vcodec.cli.display import ReaderGoneError
 
 __all__ = ["command"]
@@ -23,6 +23,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate.evaluate,
     "cut": cut.cut,
     "cat": cat.cat,
+    "rd-curve": rd_curve.rd_curve,
     "codecs": codecs.codecs,
     "train": train.train,
 }

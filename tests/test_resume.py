@@ -14,17 +14,16 @@ import pytest
 
 from tests.clips import make_clip
 
-RECIPE = """
-extends = "qae"
+COMMON = """
 model.backbone.width = 8
 batch = 2
 crop = 32
-frames = [2, 3]
 validation_batches = 1
 validation_crop = 32
-validation_ks = [4, 64]
 log_steps = 1
 """
+QAE = 'extends = "qae"\nframes = [2, 3]\nvalidation_ks = [4, 64]\n' + COMMON
+PAPER = 'extends = "qae-paper"\nframes = [4]\nmodel.quantizer.ks = [2, 8]\nquantization = "noise"\n' + COMMON
 
 
 def command(folder: Path, name: str, *options: str) -> list[str]:
@@ -42,12 +41,12 @@ def curve(path: Path, columns: slice) -> list[list[str]]:
     return [line.split(",")[columns] for line in path.read_text().splitlines()]
 
 
-def check(folder: Path, steps: int, moments: list[float], checkpoint_seconds: float) -> None:
+def check(folder: Path, recipe: str, steps: int, moments: list[float], checkpoint_seconds: float) -> None:
     """Train ``steps`` alone, and again killed when so many steps (fractions) are done, and compare."""
     (folder / "footage").mkdir()
     for i in range(2):
         make_clip(folder / "footage" / f"clip{i}.mp4", frames=12, size=(96, 80), audio=False)
-    (folder / "tiny.toml").write_text(RECIPE + f"checkpoint_seconds = {checkpoint_seconds}\n")
+    (folder / "tiny.toml").write_text(recipe + f"checkpoint_seconds = {checkpoint_seconds}\n")
     subprocess.run(command(folder, "alone.safetensors", "--steps", str(steps)), check=True)
     log = folder / "killed.safetensors.run" / "steps.csv"
     dice = random.Random(11)
@@ -86,7 +85,7 @@ def weights_hash(path: Path) -> str:
 
 def test_three_kills_change_nothing(tmp_path: Path) -> None:
     """SIGKILL at three moments of a short run: the same weights, bit for bit, and the same curves."""
-    check(tmp_path, 40, [0.1, 0.45, 0.8], 0.05)
+    check(tmp_path, PAPER, 400, [0.1, 0.45, 0.8], 0.1)
 
 
 @pytest.mark.slow
@@ -95,11 +94,11 @@ def test_three_kills_change_nothing_in_ten_minutes(tmp_path: Path) -> None:
     (tmp_path / "pilot").mkdir()
     make_clip(tmp_path / "pilot" / "clip.mp4", frames=12, size=(96, 80), audio=False)
     pilot = tmp_path / "pilot"
-    (pilot / "tiny.toml").write_text(RECIPE)
+    (pilot / "tiny.toml").write_text(QAE)
     (pilot / "footage").symlink_to(pilot)
     subprocess.run(command(pilot, "pilot.safetensors", "--minutes", "0.5"), check=True)
     steps = 20 * (lines(pilot / "pilot.safetensors.run" / "steps.csv") - 1)
     whole = tmp_path / "whole"
     whole.mkdir()
     moments = sorted(random.Random(time.time_ns()).random() * 0.95 for _ in range(3))
-    check(whole, steps, moments, 10.0)
+    check(whole, QAE, steps, moments, 10.0)

@@ -86,10 +86,10 @@ def new_objective(plan: Recipe, weights: Path | None) -> tuple[Parts, nn.Module]
     """
     entropy = codec_entry(plan.codec).entropy
     start = None if weights is None else load_codec(weights)
+    if start is not None and start.name != plan.codec:
+        raise UsageError(f"--weights holds codec '{start.name}', not '{plan.codec}'")
     parts = new_parts(plan.codec, plan.model or (start.config if start else None))
     if start is not None:
-        if start.name != plan.codec:
-            raise UsageError(f"--weights holds codec '{start.name}', not '{plan.codec}'")
         try:
             parts.backbone.load_state_dict(start.backbone.state_dict())
             parts.quantizer.load_state_dict(start.quantizer.state_dict())

@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vcodec.datasets.base import Dataset
+from vcodec.datasets.base import AnyBatch, Dataset
 from vcodec.errors import UsageError
 from vcodec.training.interruption import Interruption
 from vcodec.training.logs import Logs
@@ -60,6 +61,27 @@ class Tally:
     stopped: str = ""  # why the run ended early
 
 
+class Batches:
+    """Batch n of a run, made in a thread while the step before it is computed."""
+
+    def __init__(self, dataset: Dataset, size: int, crop: int, seed: int) -> None:
+        self.dataset, self.size, self.crop, self.seed = dataset, size, crop, seed
+        self._thread = ThreadPoolExecutor(1)
+        self._begun: tuple[tuple[int, int], Future[AnyBatch]] | None = None
+
+    def begin(self, number: int, frames: int) -> None:
+        """Begin a batch that will be wanted next."""
+        self._begun = (number, frames), self._thread.submit(self._make, number, frames)
+
+    def take(self, number: int, frames: int) -> AnyBatch:
+        """A batch, whether or not it was the one begun."""
+        begun, self._begun = self._begun, None
+        return begun[1].result() if begun and begun[0] == (number, frames) else self._make(number, frames)
+
+    def _make(self, number: int, frames: int) -> AnyBatch:
+        return self.dataset.batch(np.random.default_rng((self.seed, number)), self.size, frames, self.crop)
+
+
 class Trainer:
     """Trains an Objective (measure.py) on a dataset."""
 
@@ -78,6 +100,7 @@ class Trainer:
         self.objective = cast(Objective, model)
         self.logs = logs or Logs(folder)
         self.dataset, self.held_back = dataset.split(recipe.held_back)
+        self.batches = Batches(self.dataset, recipe.batch, recipe.crop, seed)
         groups: dict[float, list[nn.Parameter]] = {}
         self.parts: dict[str, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
@@ -152,9 +175,9 @@ class Trainer:
     def _gradients(self) -> tuple[float, dict[str, float]]:
         """Loss of the global batch, and its terms; the gradients of its mean are in the parameters."""
         recipe, step = self.recipe, self.step
-        frames = recipe.frames[min(len(recipe.frames) - 1, int(self.share() * len(recipe.frames)))]
         ks = self.objective.draw(np.random.default_rng((self.seed, 1, step)), recipe.batch)
-        batch = self.dataset.batch(np.random.default_rng((self.seed, step)), recipe.batch, frames, recipe.crop)
+        batch = self.batches.take(step, self._frames(step))
+        self.batches.begin(step + 1, self._frames(step + 1))
         size = recipe.batch // self.pieces
         total = torch.zeros(1, device=self.device)
         sums: dict[str, Tensor] = {}
@@ -171,6 +194,11 @@ class Trainer:
         self.ranks.sum_gradients([p for part in self.parts.values() for p in part])
         self.ranks.share_buffers(self.model)
         return float(self.ranks.sum(total)), {n: float(t) for n, t in sums.items()}
+
+    def _frames(self, step: int) -> int:
+        """Frames of a step's crops."""
+        several = self.recipe.frames
+        return several[min(len(several) - 1, int(self.schedule.share(step) * len(several)))]
 
     def _clip(self) -> tuple[bool, dict[str, float]]:
         """Hold each part's gradient to a little over its usual norm: one wild batch would be remembered by Adam's

@@ -95,15 +95,16 @@ def freeze_neighbours(
     channels = backbone.latent_channels
     tables: dict[int, Tables] = {}
     with torch.inference_mode():
-        batches = (
+        drawn = (
             dataset.batch(np.random.default_rng((seed, i)), 4, frames or backbone.step_frames, crop) for i in range(16)
         )
-        latents = [backbone.encode(batch.clip(backbone.pixel_format), None, 2)[0].values for batch in batches]
+        clips = [batch.clip(backbone.pixel_format) for batch in drawn]
         if fit:
-            fit_codebook(codebook, latents)
+            fit_codebook(codebook, [backbone.encode(clip, None, codebook.config.ks[-1])[0].values for clip in clips])
         for done, k in enumerate(codebook.config.ks, 1):
             counts = np.zeros((channels * (BUCKETS + 1) ** 2, k))
-            for latent in latents:
+            for clip in clips:
+                latent = backbone.encode(clip, None, k)[0].values
                 for index in codebook.quantize(latent, k).numpy():
                     past = None
                     for frame in index.transpose(1, 0, 2, 3):

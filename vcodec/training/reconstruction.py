@@ -100,7 +100,7 @@ def freeze_neighbours(
         )
         clips = [batch.clip(backbone.pixel_format) for batch in drawn]
         if fit:
-            fit_codebook(codebook, [backbone.encode(clip, None, codebook.config.ks[-1])[0].values for clip in clips])
+            fit_codebook(codebook, [backbone.encode(clip, None, 2)[0].values for clip in clips])
         for done, k in enumerate(codebook.config.ks, 1):
             counts = np.zeros((channels * (BUCKETS + 1) ** 2, k))
             for clip in clips:

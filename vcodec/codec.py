@@ -193,19 +193,16 @@ class Codec:
         parts = []
         # parsing does not wait for pictures: it runs ahead in a thread of its own
         ahead: Queue[tuple[Tensor, dict[str, Tensor]] | BaseException] = Queue()
-        parser = Thread(
-            target=self._parse,
-            args=(payload, shapes, memory, [self._at(settings, steps + i) for i in range(len(shapes))], ahead),
-            daemon=True,
-        )
+        at = [self._at(settings, steps + i) for i in range(len(shapes))]
+        parser = Thread(target=self._parse, args=(payload, shapes, memory, at, ahead), daemon=True)
         parser.start()
         try:
-            for i in range(len(shapes)):
+            for k, _ in at:
                 parsed = ahead.get()
                 if isinstance(parsed, BaseException):
                     raise parsed
                 hat, side = parsed
-                clip, inner = self.backbone.decode(Latent(hat, side), inner, self._at(settings, steps + i)[0])
+                clip, inner = self.backbone.decode(Latent(hat, side), inner, k)
                 parts.append(clip)
             last = ahead.get()
         finally:

@@ -69,7 +69,7 @@ class QAEState(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """A frame's prediction [B,6,H/2,W/2], with what conditions the networks: level [B], and whether it is a keyframe."""
+    """A frame's prediction [B,6,H/2,W/2], and what conditions the networks: level [B], whether it is a keyframe."""
 
     packed: Tensor
     level: Tensor
@@ -102,7 +102,7 @@ class Stack(nn.Module):
     def macs(self) -> int:
         """Multiply-accumulates at each position."""
         convolutions = [self.first, *self.middle, self.last]
-        return sum(9 * c.in_channels * c.out_channels for c in convolutions)  # type: ignore[union-attr, operator, misc]
+        return sum(9 * c.in_channels * c.out_channels for c in convolutions)
 
 
 class QAE(Backbone):

@@ -6,6 +6,7 @@ training sees what decoding sees, and gradients reach back through the predictio
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,12 +14,13 @@ from torch import Tensor, nn
 from vcodec.backbones import motion
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.backbones.qae import CHROMA_WEIGHT, INTER, KEY, QAE
-from vcodec.datasets.footage import Batch
+from vcodec.datasets.base import Batch
 from vcodec.entropy.context import ContextNet, roughness
 from vcodec.entropy.rate import laplace_bits
 from vcodec.quantizers.conditional import ConditionalCodebook, bounds
 from vcodec.scale import LAMBDA, cascaded, level_of, levels_of, nominal_step
-from vcodec.training.measure import Measure
+from vcodec.training.measure import Measure, draw_ks
+from vcodec.training.quantization import Place, quantize_conditional
 
 __all__ = ["RateDistortion"]
 
@@ -28,13 +30,26 @@ LEAK = 1e-4
 class RateDistortion(nn.Module):
     """Backbone, codebook and context of `qae` with their joint loss."""
 
+    pixel_format = "yuv420p"
+
     def __init__(
-        self, backbone: QAE, codebook: ConditionalCodebook, context: ContextNet, key_weight: float = 1.0
+        self,
+        backbone: QAE,
+        codebook: ConditionalCodebook,
+        context: ContextNet,
+        key_weight: float = 1.0,
+        quantization: str = "straight-through",
+        ks: tuple[int, ...] = (),
+        validation_ks: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256),
     ) -> None:
-        """key_weight: of the keyframe's cost (an unroll is far shorter than a GOP)."""
+        """key_weight: of the keyframe's cost (an unroll is far shorter than a GOP); quantization: its module says."""
         super().__init__()
-        self.key_weight = key_weight
+        self.key_weight, self.quantization = key_weight, quantization
+        self.ks, self.validation_ks = ks, ks or validation_ks
         self.backbone, self.codebook, self.context = backbone, codebook, context
+
+    def draw(self, rng: np.random.Generator, size: int) -> list[int]:
+        return draw_ks(rng, size, self.ks)
 
     def forward(self, batch: Batch, ks: list[int], balance: float, detach: bool = False) -> Measure:
         """ks: a K for each crop; balance: keeps small K from being drowned; detach: no gradient through time."""
@@ -48,30 +63,24 @@ class RateDistortion(nn.Module):
         sse_y = torch.zeros(b, device=device)
         sse_uv = torch.zeros(b, device=device)
         total_cost = torch.zeros(b, device=device)
+        how = self.quantization if self.training else "straight-through"
+        shown: list[Tensor] = []
         past = torch.zeros(b, 96, luma.shape[3] // 8, luma.shape[4] // 8, device=device)
         last_y, last_c = luma[:, 0], chroma[:, 0]
         for t in range(frames):
             y, c = luma[:, t], chroma[:, t]
-            at = [cascaded(k, 0, t)[0] for k in ks]
-            level = levels_of(at, device)
-            ends = torch.tensor([bounds(k) for k in at], device=device, dtype=torch.float32)
-            low, high = ends[:, 0].view(-1, 1, 1, 1), ends[:, 1].view(-1, 1, 1, 1)
-            one_sided = torch.tensor([k == 2 for k in at], device=device).view(-1, 1, 1, 1)
-            price = LAMBDA * torch.tensor([nominal_step(level_of(k)) for k in at], device=device).square()
-            kind = torch.full((b,), KEY if t == 0 else INTER, device=device)
-            phase = torch.full((b,), t, device=device)
-            moved = torch.zeros_like(vectors[:, t]) if t == 0 else vectors[:, t]
+            place, price, one_sided = self._placed(ks, t, device)
+            moved = vectors[:, t] if t else torch.zeros_like(vectors[:, t])
             if t == 0:
                 raw = self.backbone.from_thumbnail(self.backbone.thumbnail(y, c))
             else:
                 if detach:
                     last_y, last_c = last_y.detach(), last_c.detach()
                 raw = motion.compensate(last_y, last_c, moved)
-            p = self.backbone.predicted(*raw, level, t == 0)
+            p = self.backbone.predicted(*raw, place.level, t == 0)
             values = self.backbone.analyse(pack_yuv420(y, c), p)
-            hat, soft = self.codebook(values, level, kind, phase, low, high)
-            index = soft.detach().round()
-            table, act = self.context(index, past, roughness(moved), level, kind)
+            hat, soft, index = quantize_conditional(self.codebook, values, place, how)
+            table, act = self.context(index, past, roughness(moved), place.level, place.kind)
             cost = laplace_bits(soft, table, one_sided)
             coded = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
             # what an empty block would cost is kept with a small weight, so that its tables stay sensible
@@ -84,10 +93,22 @@ class RateDistortion(nn.Module):
             bits, sse_y, sse_uv = bits + bits_now, sse_y + now_y, sse_uv + now_uv
             last_y, last_c = self._eight_bit(out_y), self._eight_bit(out_c)
             past = index
+            if not self.training:
+                shown.append(pack_yuv420(last_y, last_c))
 
         total = frames * pixels
         loss = (total_cost * weight).mean() / (total - (1 - self.key_weight) * pixels)
-        return Measure(loss, bits / total, sse_y / total, sse_uv * 2 / total)
+        return Measure(loss, bits / total, sse_y / total, sse_uv * 2 / total, torch.stack(shown, 2) if shown else None)
+
+    @staticmethod
+    def _placed(ks: list[int], t: int, device: torch.device) -> tuple[Place, Tensor, Tensor]:
+        """What the t-th frame of a GOP is quantized with; λ·step², and where K = 2, each [B] or [B,1,1,1]."""
+        at = [cascaded(k, 0, t)[0] for k in ks]
+        ends = torch.tensor([bounds(k) for k in at], device=device, dtype=torch.float32).view(-1, 2, 1, 1, 1)
+        kind = torch.full((len(at),), INTER if t else KEY, device=device)
+        place = Place(levels_of(at, device), kind, torch.full_like(kind, t), ends[:, 0], ends[:, 1])
+        step = torch.tensor([nominal_step(level_of(k)) for k in at], device=device)
+        return place, LAMBDA * step.square(), torch.tensor([k == 2 for k in at], device=device).view(-1, 1, 1, 1)
 
     @staticmethod
     def _eight_bit(x: Tensor) -> Tensor:

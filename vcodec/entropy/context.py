@@ -201,7 +201,9 @@ class FrozenContext:
         }
         top = {n: int(t.abs().max()) for n, t in self.offsets.items()}
         inputs = _COUNT_MAX * ACTIVATION_ONE
-        self.past = FrozenConv([w["past"]], [inputs], top["past"])
+        # activity, the previous frame's indices and motion enter one sum, of which the last two stay while choosing
+        shares = torch.split(w["past"], [ACTIVITY_LEVELS - 1, w["past"].shape[1] - ACTIVITY_LEVELS + 1], 1)
+        self.past = FrozenConv(list(shares), [ACTIVATION_ONE, inputs], top["past"])
         self.deep = FrozenConv([w["deep"]], [ACTIVATION_MAX], top["deep"])
         self.head_a = FrozenConv([w["head_a"]], [ACTIVATION_MAX], top["head_a"])
         self.known = FrozenConv([w["known"], w["again"]], [inputs, ACTIVATION_MAX], top["known"])
@@ -226,11 +228,15 @@ class FrozenContext:
     def _offset(self, name: str, k: int, kind: int, batch: int) -> Tensor:
         return self.offsets[name][kind, k].expand(batch, -1)
 
-    def step_a(self, act: Tensor, past: Tensor, rough: Tensor, k: int, kind: int) -> tuple[Tensor, Tensor]:
-        """activity [B,1,h/2,w/2], previous indices [B,C,h,w], roughness -> (tables [B,C,h,w], features for step B)."""
+    def history(self, past: Tensor, rough: Tensor) -> Tensor:
+        """What the previous indices [B,C,h,w] and the motion's roughness say, for step_a."""
+        return self.past.sums(torch.cat([counts(past), rough], 1) * ACTIVATION_ONE, 1)
+
+    def step_a(self, act: Tensor, history: Tensor, k: int, kind: int) -> tuple[Tensor, Tensor]:
+        """activity [B,1,h/2,w/2], history -> (table numbers [B,C,h,w], features for step B)."""
         n = act.shape[0]
-        x = torch.cat([thermometer(act), counts(past), rough], 1) * ACTIVATION_ONE
-        x = self.past([x], self._offset("past", k, kind, n))
+        total = self.past.sums(thermometer(act) * ACTIVATION_ONE) + history
+        x = self.past.activations(total, self._offset("past", k, kind, n))
         x = self.deep([x], self._offset("deep", k, kind, n))
         return self.head_a([x], self._offset("head_a", k, kind, n), TABLES - 1, SUM_ONE // _TABLE_STEP), x
 

@@ -244,19 +244,23 @@ class FrameEntropy:
         act = context.activity(_dead_zone(u).clamp(wish.low, wish.high))
         step_a = context.first_step(u.shape[1], u.shape[2], u.shape[3], u.device)
         bits = self._bits[index_class(k)].reshape(-1)
-        for last in (False, True):
-            alive = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
-            table_a, features = self.net.step_a(act, past, rough, k, kind)
-            index_a = _cheapest(u, nearest, table_a, bits, wish.price) * (step_a * alive)
-            table_b = self.net.step_b(index_a, features, k, kind)
-            index = index_a + _cheapest(u, nearest, table_b, bits, wish.price) * (~step_a * alive)
-            if not last:
-                index = index * _worthwhile(u, index, torch.where(step_a, table_a, table_b), alive, bits, wish.price)
-            settled, act = act, context.activity(index)
-            # indices fell to zero: activity fell, and with it the tables. Once more, then stay.
-            if last or torch.equal(settled, act):
-                break
-        return _Chosen(index, settled, table_a, table_b)
+        history = self.net.history(past, rough)
+
+        def spread(blocks: Tensor) -> Tensor:
+            return F.interpolate(blocks.float(), scale_factor=2, mode="nearest")
+
+        # a first look, at the tables of step A alone: indices fall to zero, blocks empty, and with them activity falls
+        alive = spread(act > 0)
+        table, _ = self.net.step_a(act, history, k, kind)
+        index = _cheapest(u, nearest, table, bits, wish.price) * alive
+        act = context.activity(index * spread(_worthwhile(u, index, table, alive, bits, wish.price)))
+        # then for good, under the tables of what activity has become
+        alive = spread(act > 0)
+        table_a, features = self.net.step_a(act, history, k, kind)
+        index_a = _cheapest(u, nearest, table_a, bits, wish.price) * (step_a * alive)
+        table_b = self.net.step_b(index_a, features, k, kind)
+        index = index_a + _cheapest(u, nearest, table_b, bits, wish.price) * (~step_a * alive)
+        return _Chosen(index, act, table_a, table_b)
 
     def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
         values = chosen.indices[0].cpu().numpy().reshape(-1)
@@ -282,7 +286,8 @@ class FrameEntropy:
         flat = out.numpy().reshape(-1)
         past = torch.zeros(1, *shape, device=self.device) if state is None else state.indices
         step_a, step_b = _masks(out.shape, act)
-        table, features = self.net.step_a(torch.from_numpy(act).to(self.device)[None, None], past, rough, k, kind)
+        history = self.net.history(past, rough)
+        table, features = self.net.step_a(torch.from_numpy(act).to(self.device)[None, None], history, k, kind)
         for mask in (step_a, step_b):
             if mask is step_b:
                 table = self.net.step_b(out.to(self.device), features, k, kind)
@@ -349,13 +354,12 @@ def _cheapest(u: Tensor, nearest: Tensor, table: Tensor, bits: Tensor, price: Te
 
 
 def _worthwhile(u: Tensor, index: Tensor, table: Tensor, alive: Tensor, bits: Tensor, price: Tensor) -> Tensor:
-    """1 where a 16×16 block [1,1,h,w] saves more distortion than its indices cost, 0 where it had better be empty."""
+    """Whether a 16×16 block [1,1,h/2,w/2] saves more than its indices cost; if not it had better be empty."""
     symbol = torch.where(index.abs() > REACH, ESCAPE - REACH, index)
     row = table * INDEX_SYMBOLS + (symbol + REACH)
     spent = bits[row.long().reshape(-1)].view_as(u) * (table > 0)
     saved = (u.square() - (u - index).square()) / price - spent
-    worth = F.avg_pool2d((saved * alive).sum(1, keepdim=True), 2) * 4 > _BLOCK_BITS
-    return F.interpolate(worth.float(), scale_factor=2, mode="nearest")
+    return F.avg_pool2d((saved * alive).sum(1, keepdim=True), 2) * 4 > _BLOCK_BITS
 
 
 def _valid_activity(act: Ints) -> Ints:

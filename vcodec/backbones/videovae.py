@@ -26,7 +26,7 @@ from vcodec.errors import InputError
 
 __all__ = ["GROUP", "STRIDE", "Posterior", "VAEState", "VideoVAE"]
 
-GROUP = 4  # frames in a latent, but for the first
+GROUP = 4  # frames in a latent of a video VAE, but for the first
 STRIDE = 8  # samples behind a latent position
 
 
@@ -68,6 +68,8 @@ class VideoVAE(Backbone):
     """A causal video VAE; what is coded is the mean of its posterior."""
 
     pixel_format = "rgb"
+    #: frames in a latent, but for the first
+    group = GROUP
     step_frames = GROUP
     lead_frames = 1
     chunk_frames = 4 * GROUP
@@ -111,7 +113,7 @@ class VideoVAE(Backbone):
         if clip.ndim != 5 or clip.shape[1] != 3 or 0 in clip.shape:
             raise InputError(f"a clip must be [B,3,T,H,W] and not empty, not {list(clip.shape)}")
         b = clip.shape[0]
-        x = _to_grid(clip * 2 - 1, first=state is None)
+        x = _to_grid(clip * 2 - 1, self.group, first=state is None)
         stream = self._stream("encoder", b, state)
         mean, log_variance = (_clip(y, b) for y in self.analyse(_frames(x), stream))
         scale, shift = self.config.scale, self.config.shift
@@ -144,7 +146,7 @@ class VideoVAE(Backbone):
             raise InputError(f"the stream has latents 0 to {latent.shape[2] - 1}, not {start} to {stop - 1}")
         begin = max(0, start - self.decoder_preroll)
         clip, _ = self.decode(latent[:, :, begin:stop])
-        return clip[:, :, frames_before(start - begin) :]
+        return clip[:, :, self.frames_before(start - begin) :]
 
     def forward(self, clip: Tensor, sample: bool = True) -> tuple[Tensor, Posterior]:
         """Training: reconstruction (cropped to the clip) and posterior, in a single step."""
@@ -160,13 +162,17 @@ class VideoVAE(Backbone):
 
     # ------------------------------------------------------------------ shapes
 
+    def frames_before(self, step: int) -> int:
+        """Frames of a stream before latent number ``step``."""
+        return 0 if step == 0 else 1 + self.group * (step - 1)
+
     def codable_grid(self, grid: Grid) -> Grid:
         """1+4n frames, sizes in multiples of 8."""
-        frames = 1 + -(-(grid.frames - 1) // GROUP) * GROUP
+        frames = 1 + -(-(grid.frames - 1) // self.group) * self.group
         return Grid(frames, -(-grid.height // STRIDE) * STRIDE, -(-grid.width // STRIDE) * STRIDE)
 
     def latent_shape(self, grid: Grid) -> LatentShape:
-        steps = 1 + (grid.frames - 1) // GROUP
+        steps = 1 + (grid.frames - 1) // self.group
         return LatentShape(self.latent_channels, steps, grid.height // STRIDE, grid.width // STRIDE)
 
     def macs(self, grid: Grid) -> dict[str, float]:
@@ -186,15 +192,10 @@ class VideoVAE(Backbone):
         return self.latent_shape(self.codable_grid(Grid(1, height, width)))
 
 
-def frames_before(step: int) -> int:
-    """Frames of a stream before latent number ``step``."""
-    return 0 if step == 0 else 1 + GROUP * (step - 1)
-
-
-def _to_grid(clip: Tensor, first: bool) -> Tensor:
+def _to_grid(clip: Tensor, group: int, first: bool) -> Tensor:
     """The clip with whole groups and multiples of 8: last frame, row and column repeated."""
     frames, height, width = clip.shape[2:]
-    more = -(frames - 1 if first else frames) % GROUP
+    more = -(frames - 1 if first else frames) % group
     if more:
         clip = torch.cat([clip, clip[:, :, -1:].expand(-1, -1, more, -1, -1)], 2)
     bottom, right = -height % STRIDE, -width % STRIDE

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.backbones.vae_layers import AttentionBlock, CausalConv, RMSNorm, Stream, TimeConv, upsample
+from vcodec.backbones.vae_layers import AttentionBlock, CausalConv, RMSNorm, Stream, TimeConv, norm_silu, upsample
 from vcodec.backbones.videovae import GROUP, VideoVAE
 
 __all__ = ["PRESETS", "CausalVAE", "CausalVAEConfig", "ImageVAE"]
@@ -65,8 +65,8 @@ class Block(nn.Module):
             self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        y = self.conv1(F.silu(self.norm1(x)), stream)
-        y = self.conv2(F.silu(self.norm2(y)), stream)
+        y = self.conv1(norm_silu(self.norm1, x), stream)
+        y = self.conv2(norm_silu(self.norm2, y), stream)
         return y + (self.shortcut(x) if hasattr(self, "shortcut") else x)
 
 
@@ -152,7 +152,7 @@ class Encoder(nn.Module):
         x = self.conv1(x, stream)
         for layer in (*self.downsamples, *self.middle):
             x = layer(x, stream)
-        return torch.as_tensor(self.head(F.silu(self.norm(x)), stream))
+        return torch.as_tensor(self.head(norm_silu(self.norm, x), stream))
 
 
 class Decoder(nn.Module):
@@ -179,7 +179,7 @@ class Decoder(nn.Module):
         x = self.conv1(x, stream)
         for layer in (*self.middle, *self.upsamples):
             x = layer(x, stream)
-        return torch.as_tensor(self.head(F.silu(self.norm(x)), stream))
+        return torch.as_tensor(self.head(norm_silu(self.norm, x), stream))
 
 
 class CausalVAE(VideoVAE):

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.backbones.vae_layers import AttentionBlock, GroupCausalConv, RMSNorm, Stream, frame_pairs, upsample
+from vcodec.backbones.vae_layers import AttentionBlock, GroupCausalConv, RMSNorm, Stream, frame_pairs, norm_silu, upsample
 from vcodec.backbones.videovae import VideoVAE
 
 __all__ = ["IVVAE", "PRESETS", "IVVAEConfig"]
@@ -61,7 +61,14 @@ class KTCConv(nn.Module):
         self.conv_3d = GroupCausalConv(inputs, outputs, group)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        return torch.cat([self.conv_2d(x), self.conv_3d(x, stream)], 1)
+        if torch.is_grad_enabled():
+            return torch.cat([self.conv_2d(x), self.conv_3d(x, stream)], 1)
+        width = self.conv_2d.out_channels
+        shape = (x.shape[0], 2 * width, *x.shape[2:])
+        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        out[:, :width] = self.conv_2d(x)
+        self.conv_3d(x, stream, out[:, width:])
+        return out
 
 
 class KTCPoint(nn.Module):
@@ -107,9 +114,10 @@ class KTCBlock(nn.Module):
             self.shortcut = KTCPoint(2 * inputs, outputs)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        y = self.residual["2"](F.silu(self.residual["0"](x)), stream)
-        y = self.residual["6"](F.silu(self.residual["3"](y)), stream)
-        return y + (self.shortcut(x) if hasattr(self, "shortcut") else x)
+        y = self.residual["2"](norm_silu(self.residual["0"], x), stream)
+        y = self.residual["6"](norm_silu(self.residual["3"], y), stream)
+        skip = self.shortcut(x) if hasattr(self, "shortcut") else x
+        return y + skip if torch.is_grad_enabled() else y.add_(skip)
 
 
 class JointBlock(nn.Module):
@@ -127,8 +135,8 @@ class JointBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        y: Tensor = self.residual["2"](F.silu(self.residual["0"](x)))
-        y = self.residual["6"](F.silu(self.residual["3"](y)))
+        y: Tensor = self.residual["2"](norm_silu(self.residual["0"], x))
+        y = self.residual["6"](norm_silu(self.residual["3"], y))
         return x + y
 
 
@@ -237,7 +245,7 @@ class Head(nn.Module):
         if len(rest):
             zero = torch.zeros_like(rest[:b])
             taps = [g.flatten(0, 1) for group in groups for g in (group[:3], group[1:])]
-            ends = [f for group in groups for f in (group[2].flatten(0, 0), group[3], zero)]
+            ends = [f for group in groups for f in (group[2], group[3], zero)]
             wide = torch.cat([torch.cat(taps[::2]), torch.cat(taps[1::2]), torch.cat(ends)], 1)
             kernel = self.conv_3d.weight.transpose(1, 2).flatten(1, 2)
             deep = F.conv2d(wide, kernel, self.conv_3d.bias, padding=1).split(3 * b)
@@ -268,7 +276,7 @@ class Encoder(nn.Module):
         x = self.conv1(x, stream)
         for layer in (*self.downsamples, *self.middle):
             x = layer(x, stream)
-        return torch.as_tensor(self.head["2"](F.silu(self.head["0"](x))))
+        return torch.as_tensor(self.head["2"](norm_silu(self.head["0"], x)))
 
 
 class Decoder(nn.Module):
@@ -294,7 +302,7 @@ class Decoder(nn.Module):
         x = self.conv1(x)
         for layer in (*self.middle, *self.upsamples):
             x = layer(x, stream)
-        return torch.as_tensor(self.head["2"](F.silu(self.head["0"](x)), stream))
+        return torch.as_tensor(self.head["2"](norm_silu(self.head["0"], x), stream))
 
 
 class IVVAE(VideoVAE):

@@ -31,6 +31,7 @@ __all__ = [
     "TimeConv",
     "frame_pairs",
     "name_slots",
+    "norm_silu",
     "upsample",
 ]
 
@@ -88,7 +89,8 @@ class RMSNorm(nn.Module):
         norm = torch.linalg.vector_norm(halves, dim=2, keepdim=True, dtype=wide)
         scale = math.sqrt(halves.shape[2]) / norm.clamp_min(1e-12)
         y = (halves * scale).to(x.dtype).flatten(1, 2)
-        return y * self.gamma.view(1, -1, 1, 1)
+        gain = self.gamma.view(1, -1, 1, 1)
+        return y * gain if torch.is_grad_enabled() else y.mul_(gain)
 
 
 class AttentionBlock(nn.Module):
@@ -145,17 +147,29 @@ class GroupCausalConv(TimeConv):
         early, middle, _ = self.taps()
         return F.conv2d(x, early + middle, self.bias, padding=1)
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        """[T·B,I,H,W] -> [T·B,O,H,W]; T is whole groups, and the first frame of all before them."""
+    def forward(self, x: Tensor, stream: Stream, out: Tensor | None = None) -> Tensor:
+        """[T·B,I,H,W] -> [T·B,O,H,W]; T is whole groups, and the first frame of all before them.
+
+        out: where to write it, in inference.
+        """
         head, rest = stream.split(x)
         before = head if head is not None else stream.before(self.slot, x)
         stream.now[self.slot] = x[-stream.batch :].clone()
-        out = [] if head is None else [self.image(head)]
+        made = [] if head is None else [self.image(head)]
         if len(rest):
             earlier = torch.cat([before, rest[: -stream.batch]])
-            fast = not torch.is_grad_enabled() and x.shape[1] >= _WIDE and x.dtype.itemsize >= 4
-            out.append((self._transformed if fast else self._direct)(rest, earlier, stream.batch))
-        return out[0] if len(out) == 1 else torch.cat(out)
+            if out is not None and x.shape[1] >= _WIDE and x.dtype.itemsize >= 4:
+                target = out[-len(rest) :]
+                self._transformed(rest, earlier, stream.batch, target)
+                made.append(target)
+            else:
+                made.append(self.stacked([earlier, rest, self.later(rest, stream.batch)]))
+        if out is None:
+            return made[0] if len(made) == 1 else torch.cat(made)
+        for part, place in zip(made, stream.split(out) if len(made) == 2 else (out,)):
+            if place is not None and part.data_ptr() != place.data_ptr():
+                place.copy_(part)
+        return out
 
     def later(self, x: Tensor, batch: int) -> Tensor:
         """The frame after each frame of its group, zero after the last."""
@@ -163,29 +177,27 @@ class GroupCausalConv(TimeConv):
         after.unflatten(0, (-1, self.group, batch))[:, -1] = 0
         return after
 
-    def _direct(self, x: Tensor, earlier: Tensor, batch: int) -> Tensor:
-        return self.stacked([earlier, x, self.later(x, batch)])
-
-    def _transformed(self, x: Tensor, earlier: Tensor, batch: int) -> Tensor:
+    def _transformed(self, x: Tensor, earlier: Tensor, batch: int, out: Tensor) -> None:
         """Two frames for four products in place of six: Winograd's F(2,3) over time (Lavin & Gray 2016)."""
         first, plus, minus, last = self._kernels()
         pairs, past = x.unflatten(0, (-1, 2, batch)), earlier.unflatten(0, (-1, 2, batch))
         d0, d1, d2 = past[:, 0], pairs[:, 0], pairs[:, 1]
-        end = d1.clone()  # the frame after the pair is taken off below, where the group has one
-        groups = end.unflatten(0, (-1, self.group // 2))
-        groups[:, :-1] -= d1.unflatten(0, (-1, self.group // 2))[:, 1:]
 
         def conv(frames: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-            return F.conv2d(frames.flatten(0, 1), kernel, bias, padding=1)
+            return F.conv2d(frames.flatten(0, 1), kernel, bias, padding=1).unflatten(0, (-1, batch))
 
-        both = conv(d1 + d2, plus, self.bias)
-        odd = conv(d2 - d1, minus)
-        even = conv(d0 - d2, first).add_(both).add_(odd)
-        odd = both.sub_(odd).sub_(conv(end, last))
-        out = even.new_empty((2 * len(even), *even.shape[1:])).contiguous(memory_format=torch.channels_last)
+        inner = d1 + d2
+        both = conv(inner, plus, self.bias)
+        odd = conv(torch.sub(d2, d1, out=inner), minus)
+        even = conv(torch.sub(d0, d2, out=inner), first)
+        # less the frame after the pair, where the group has one
+        end, start = inner.unflatten(0, (-1, self.group // 2)), d1.unflatten(0, (-1, self.group // 2))
+        torch.sub(start[:, :-1], start[:, 1:], out=end[:, :-1])
+        end[:, -1] = start[:, -1]
+        tail = conv(inner, last)
         frames = out.unflatten(0, (-1, 2, batch))
-        frames[:, 0], frames[:, 1] = even.unflatten(0, (-1, batch)), odd.unflatten(0, (-1, batch))
-        return out
+        torch.add(even.add_(both), odd, out=frames[:, 0])
+        torch.sub(both.sub_(odd), tail, out=frames[:, 1])
 
     def _kernels(self) -> tuple[Tensor, ...]:
         """Weights of the four products, kept while the weights are what they were."""
@@ -221,6 +233,11 @@ def frame_pairs(x: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     """First and second frames of each pair, [T/2·B,C,H,W] both."""
     pairs = x.unflatten(0, (-1, 2, batch))
     return pairs[:, 0].flatten(0, 1), pairs[:, 1].flatten(0, 1)
+
+
+def norm_silu(norm: nn.Module, x: Tensor) -> Tensor:
+    """SiLU of a norm, in place where no gradient is wanted."""
+    return F.silu(norm(x), inplace=not torch.is_grad_enabled())
 
 
 def upsample(x: Tensor, conv: nn.Conv2d) -> Tensor:

@@ -18,7 +18,7 @@ LEVELS = [
     ["codec"],
     ["checkpoint"],
     # the parts of api.py: file to file
-    ["pipeline", "output", "models", "encoding", "decoding"],
+    ["pipeline", "output", "models", "encoding", "decoding", "importing"],
     ["search", "vaefile"],
     ["passes"],
     ["api", "splicing"],

@@ -100,8 +100,16 @@ def save_codec(codec: Codec, path: str | Path, notes: dict[str, Any] | None = No
     target = Path(path)
     header = {"vcodec": _FORMAT, "codec": codec.name, "config": codec.config, "notes": notes or {}}
     part = target.with_name(target.name + ".part")
-    save_file(_tensors(codec), part, metadata={"vcodec": json.dumps(header, sort_keys=True)})
+    save_file(_narrowed(_tensors(codec)), part, metadata={"vcodec": json.dumps(header, sort_keys=True)})
     part.replace(target)
+
+
+def _narrowed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network in half precision, if that holds all of it exactly (weights released so); what loads is the same."""
+    wide = {n: t for n, t in tensors.items() if n.startswith("backbone.") and t.dtype == torch.float32}
+    if not all(torch.equal(t.half().float(), t) for t in wide.values()):
+        return tensors
+    return tensors | {n: t.half() for n, t in wide.items()}
 
 
 def load_codec(name_or_path: str | Path, *, device: str = "cpu") -> Codec:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vcodec import __version__
-from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, info, train, verify
+from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, importing, info, train, verify
 from vcodec.cli.display import ReaderGoneError
 
 __all__ = ["command"]
@@ -25,6 +25,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "cat": cat.cat,
     "codecs": codecs.codecs,
     "train": train.train,
+    "import": importing.import_weights,
 }
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

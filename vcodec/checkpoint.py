@@ -162,7 +162,8 @@ def _read(path: Path) -> Codec:
 def describe_codec(name: str) -> dict[str, Any]:
     """What `vcodec codecs --json` prints of a codec (DESIGN §6)."""
     entry = codec_entry(name)
-    backbone = new_parts(name).backbone
+    with torch.device("meta"):  # its shape alone: the largest has 240 M parameters
+        backbone = new_parts(name).backbone
     path = bundled_path(name)
     bundled = path.is_file()
     codec = _read(path) if bundled else None

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.backbones.vae_layers import AttentionBlock, GroupCausalConv, RMSNorm, Stream, frame_pairs, norm_silu, upsample
+from vcodec.backbones.vae_layers import AttentionBlock, GroupCausalConv, RMSNorm, Stream, frame_pairs, learns, norm_silu, upsample
 from vcodec.backbones.videovae import VideoVAE
 
 __all__ = ["IVVAE", "PRESETS", "IVVAEConfig"]
@@ -61,7 +61,7 @@ class KTCConv(nn.Module):
         self.conv_3d = GroupCausalConv(inputs, outputs, group)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        if torch.is_grad_enabled():
+        if learns(x, self.conv_2d.weight):
             return torch.cat([self.conv_2d(x), self.conv_3d(x, stream)], 1)
         width = self.conv_2d.out_channels
         shape = (x.shape[0], 2 * width, *x.shape[2:])
@@ -117,7 +117,7 @@ class KTCBlock(nn.Module):
         y = self.residual["2"](norm_silu(self.residual["0"], x), stream)
         y = self.residual["6"](norm_silu(self.residual["3"], y), stream)
         skip = self.shortcut(x) if hasattr(self, "shortcut") else x
-        return y + skip if torch.is_grad_enabled() else y.add_(skip)
+        return y + skip if y.requires_grad else y.add_(skip)
 
 
 class JointBlock(nn.Module):

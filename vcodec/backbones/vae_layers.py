@@ -30,6 +30,7 @@ __all__ = [
     "Stream",
     "TimeConv",
     "frame_pairs",
+    "learns",
     "name_slots",
     "norm_silu",
     "upsample",
@@ -90,7 +91,7 @@ class RMSNorm(nn.Module):
         scale = math.sqrt(halves.shape[2]) / norm.clamp_min(1e-12)
         y = (halves * scale).to(x.dtype).flatten(1, 2)
         gain = self.gamma.view(1, -1, 1, 1)
-        return y * gain if torch.is_grad_enabled() else y.mul_(gain)
+        return y * gain if learns(x, gain) else y.mul_(gain)
 
 
 class AttentionBlock(nn.Module):
@@ -235,9 +236,14 @@ def frame_pairs(x: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     return pairs[:, 0].flatten(0, 1), pairs[:, 1].flatten(0, 1)
 
 
-def norm_silu(norm: nn.Module, x: Tensor) -> Tensor:
+def learns(x: Tensor, weight: Tensor) -> bool:
+    """Whether a gradient is wanted: else work may be done in place and in fewer steps."""
+    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+
+
+def norm_silu(norm: RMSNorm, x: Tensor) -> Tensor:
     """SiLU of a norm, in place where no gradient is wanted."""
-    return F.silu(norm(x), inplace=not torch.is_grad_enabled())
+    return F.silu(norm(x), inplace=not learns(x, norm.gamma))
 
 
 def upsample(x: Tensor, conv: nn.Conv2d) -> Tensor:

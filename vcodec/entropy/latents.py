@@ -38,6 +38,7 @@ __all__ = [
     "LatentPlan",
     "assumed_tables",
     "halves_of",
+    "places",
     "plain_tensors",
 ]
 
@@ -69,6 +70,7 @@ def _finer() -> tuple[int, ...]:
 
 
 THRESHOLDS, FINER = _thresholds(), _finer()
+_EDGES = np.array(THRESHOLDS, np.int32)
 
 
 class Quantizer(Protocol):
@@ -102,11 +104,10 @@ def halves_of(channels: int) -> tuple[slice, slice]:
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(False)
-def even_places(channels: int, h: int, w: int) -> Tensor:
-    """Which places of a half are coded first: bool [1,c,h,w]."""
-    total = torch.arange(channels).view(1, -1, 1, 1) + torch.arange(h).view(1, 1, -1, 1) + torch.arange(w)
-    return total % 2 == 0
+def places(channels: int, h: int, w: int, odd: int) -> Ints:
+    """Places of a half [c,h,w], flat, that are coded in its first turn (odd 0) or its second."""
+    total = np.arange(channels)[:, None, None] + np.arange(h)[:, None] + np.arange(w)
+    return np.flatnonzero(total % 2 == odd)
 
 
 def assumed_tables() -> npt.NDArray[np.float64]:
@@ -161,14 +162,15 @@ class LatentEntropy:
         if self.tables.rows.shape != (rows, SYMBOLS):
             raise WeightsError(f"latent tables of shape {self.tables.rows.shape}, not {(rows, SYMBOLS)}")
         self.channels = tensors["mean.000"].shape[1] // 2
-        self._convs: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        self._convs: dict[str, tuple[Tensor, Ints, Ints]] = {}
         for kind in range(2):
             for half in range(2):
                 for odd in range(2):
                     name = f"{kind}{half}{odd}"
                     parts = [tensors[f"{n}.{name}"].float() for n in ("mean", "error", "offset", "slope")]
-                    self._convs[name] = (parts[0], parts[1], parts[2], parts[3])
                     self._prove(name, *parts)
+                    offset, slope = (t.numpy().astype(np.int64) for t in parts[2:])
+                    self._convs[name] = (torch.cat(parts[:2]).contiguous(), offset, slope)
 
     @staticmethod
     def _prove(name: str, mean: Tensor, error: Tensor, offset: Tensor, slope: Tensor) -> None:
@@ -202,54 +204,54 @@ class LatentEntropy:
 
     # ------------------------------------------------------------------ one latent frame
 
-    def _context(
-        self, name: str, known: Tensor, errors: Tensor, k: int, fine: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Known indices and errors [1,2z,h,w] -> (prediction over MEAN_ONE, its level, mirrored, table row)."""
-        mean, error, offset, slope = self._convs[name]
+    def _context(self, name: str, field: Tensor, at: Ints, k: int, fine: int) -> tuple[Ints, Ints, Ints, Ints]:
+        """Known indices and errors [1,4z,h,w], places -> there: prediction, its level, ±1 mirrored, table row."""
+        weight, offset, slope = self._convs[name]
         with torch.autocast("cpu", enabled=False):
-            p = F.conv2d(known, mean, padding=1).round().long()
-            base = offset.long() + (slope.long() * (k * FINER[fine + 128] >> 16) >> 4)
-            s = F.conv2d(errors, error, padding=1).round().long() + base[:, None, None]
+            sums = F.conv2d(field, weight, padding=1, groups=2).round()
+        p, s = sums.numpy().reshape(2, -1)[:, at].astype(np.int32)
+        base = offset + (slope * (k * FINER[fine + 128] >> 16) >> 4)
+        s += base[at // (field.shape[2] * field.shape[3])]
         centre = (p + MEAN_ONE // 2) >> 10
         rest = p - (centre << 10)
         low, high = -((k - 1) // 2), k // 2
-        outside = (centre < low) | (centre > high)
-        centre = centre.clamp(low, high)
-        rest = torch.where(outside, 0, rest)
-        size = rest.abs()
-        phase = (size > MEAN_ONE // 6).long() + (size > MEAN_ONE // 3)
+        held = np.clip(centre, low, high)
+        rest[held != centre] = 0
+        size = np.abs(rest)
+        phase = (size > MEAN_ONE // 6) + (size > MEAN_ONE // 3).astype(np.int32)
         kind_half = int(name[0]) * 2 + int(name[1])
-        width = torch.bucketize(s, _edges())
-        return p, centre, rest < 0, (kind_half * PHASES + phase) * WIDTHS + width
+        rows = (kind_half * PHASES + phase) * WIDTHS + np.searchsorted(_EDGES, s)
+        return p, held, np.where(rest < 0, -1, 1), rows
 
-    def _start(self, memory: LatentMemory | None, h: int, w: int) -> tuple[str, Tensor, Tensor]:
-        """Kind, and known indices and errors [1,2z,h,w] before the first pass."""
-        known, errors = torch.zeros(2, 1, 2 * self.channels, h, w)
+    def _start(self, memory: LatentMemory | None, h: int, w: int) -> tuple[str, Tensor]:
+        """Kind, and known indices and errors [1,4z,h,w] before the first pass: of the frame before, of this one."""
+        z = self.channels
+        field = torch.zeros(1, 4 * z, h, w)
         if memory is None:
-            return "0", known, errors
-        known[:, : self.channels], errors[:, : self.channels] = memory
-        return "1", known, errors
+            return "0", field
+        field[:, :z], field[:, 2 * z : 3 * z] = memory
+        return "1", field
 
-    def _passes(self, h: int, w: int) -> list[tuple[str, slice, Tensor]]:
-        """Half and turn, its channels among the known ones, its places."""
+    def _passes(self, field: Tensor) -> list[tuple[str, Ints, Ints, Ints]]:
+        """Half and turn; its places; this frame's indices and errors in the field, [own places] to be filled."""
+        z, (h, w) = self.channels, field.shape[2:]
+        index, error = field.numpy()[0, z : 2 * z], field.numpy()[0, 3 * z :]
         out = []
-        for half, part in enumerate(halves_of(self.channels)):
-            own = part.stop - part.start
-            if own:
-                even = even_places(own, h, w)
-                where = slice(self.channels + part.start, self.channels + part.stop)
-                out += [(f"{half}0", where, even), (f"{half}1", where, ~even)]
+        for half, part in enumerate(halves_of(z)):
+            for odd in range(2 if part.stop > part.start else 0):
+                at = places(part.stop - part.start, h, w, odd)
+                out.append((f"{half}{odd}", at, index[part].reshape(-1), error[part].reshape(-1)))
         return out
 
     @staticmethod
-    def _error(index: Tensor, p: Tensor) -> Tensor:
-        """How far an index was from its prediction, in ERROR_ONE."""
-        near = (p + MEAN_ONE // ERROR_ONE // 2) // (MEAN_ONE // ERROR_ONE)
-        return (index * ERROR_ONE - near).abs().clamp(max=_ERROR_MAX)
+    def _error(index: Ints, p: Ints) -> Ints:
+        """How far indices were from their predictions, in ERROR_ONE."""
+        near = (p + MEAN_ONE // ERROR_ONE // 2) >> 7
+        return np.minimum(np.abs(index * ERROR_ONE - near), _ERROR_MAX)
 
-    def _after(self, known: Tensor, errors: Tensor) -> LatentMemory:
-        return LatentMemory(known[:, self.channels :].clone(), errors[:, self.channels :].clone())
+    def _after(self, field: Tensor) -> LatentMemory:
+        z = self.channels
+        return LatentMemory(field[:, z : 2 * z].clone(), field[:, 3 * z :].clone())
 
     def choose(
         self,
@@ -275,19 +277,17 @@ class LatentEntropy:
         self, index: Tensor, state: LatentMemory | None, k: int, fine: int
     ) -> tuple[list[tuple[Ints, Ints, Ints]], LatentMemory]:
         """A latent frame's indices [1,z,h,w] -> for each pass (rows, symbols, escaped indices); memory after it."""
-        kind, known, errors = self._start(state, *index.shape[2:])
+        kind, field = self._start(state, *index.shape[2:])
+        halves = [index[0, part].reshape(-1).numpy() for part in halves_of(self.channels)]
         parts = []
-        for turn, where, places in self._passes(*index.shape[2:]):
-            p, centre, flip, rows = self._context(kind + turn, known, errors, k, fine)
-            own = index[:, where.start - self.channels : where.stop - self.channels]
-            rest = own - centre
-            rest = torch.where(flip, -rest, rest)[places]
-            symbols = torch.where(rest.abs() <= REACH, rest + REACH, ESCAPE)
-            raw = own[places][symbols == ESCAPE] + _INDEX_MAX
-            parts.append((rows[places].numpy(), symbols.numpy(), raw.numpy()))
-            known[:, where] += (own * places).float()
-            errors[:, where] += (self._error(own, p) * places).float()
-        return parts, self._after(known, errors)
+        for turn, at, indices, errors in self._passes(field):
+            p, centre, sign, rows = self._context(kind + turn, field, at, k, fine)
+            own = halves[int(turn[0])][at]
+            rest = (own - centre) * sign
+            symbols = np.where(np.abs(rest) <= REACH, rest + REACH, ESCAPE)
+            parts.append((rows, symbols, own[symbols == ESCAPE] + _INDEX_MAX))
+            indices[at], errors[at] = own, self._error(own, p)
+        return parts, self._after(field)
 
     def emit(self, writer: SymbolWriter, plan: LatentPlan) -> None:
         """Write what was decided."""
@@ -317,25 +317,16 @@ class LatentEntropy:
     ) -> tuple[Tensor, LatentMemory]:
         """Indices of one latent frame, int64 [1,z,h,w]."""
         low, high = -((k - 1) // 2), k // 2
-        kind, known, errors = self._start(state, h, w)
-        for turn, where, places in self._passes(h, w):
-            p, centre, flip, rows = self._context(kind + turn, known, errors, k, fine)
-            symbols = torch.from_numpy(reader.read(self.tables, rows[places].numpy()))
-            rest = symbols - REACH
-            own = centre[places] + torch.where(flip[places], -rest, rest)
+        kind, field = self._start(state, h, w)
+        for turn, at, indices, errors in self._passes(field):
+            p, centre, sign, rows = self._context(kind + turn, field, at, k, fine)
+            symbols = reader.read(self.tables, rows)
+            own = centre + (symbols - REACH) * sign
             escaped = symbols == ESCAPE
-            if bool(escaped.any()):
-                own[escaped] = torch.from_numpy(reader.read_raw(int(escaped.sum()))) - _INDEX_MAX
-            if bool(((own < low) | (own > high)).any()):
+            if escaped.any():
+                own[escaped] = reader.read_raw(int(escaped.sum())) - _INDEX_MAX
+            if own.size and (own.min() < low or own.max() > high):
                 raise DamagedError(f"a payload holds an index beyond its codebook of {k} levels")
-            now = torch.zeros(places.shape, dtype=torch.long)
-            now[places] = own
-            known[:, where] += now.float()
-            errors[:, where] += (self._error(now, p) * places).float()
-        return known[:, self.channels :].long(), self._after(known, errors)
-
-
-@lru_cache(maxsize=1)
-@torch.inference_mode(False)
-def _edges() -> Tensor:
-    return torch.tensor(THRESHOLDS)
+            indices[at], errors[at] = own, self._error(own, p)
+        memory = self._after(field)
+        return memory.index.long(), memory

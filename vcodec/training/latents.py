@@ -24,8 +24,8 @@ from vcodec.entropy.latents import (
     LatentEntropy,
     LatentMemory,
     assumed_tables,
-    even_places,
     halves_of,
+    places,
     plain_tensors,
 )
 from vcodec.entropy.tables import integer_rows
@@ -110,22 +110,23 @@ class _Predictors(nn.Module):
         for half, part in enumerate(halves_of(z)):
             if part.stop == part.start:
                 continue
-            even = even_places(part.stop - part.start, h, w)
-            for odd, places in enumerate((even, ~even)):
+            first = torch.zeros(part.stop - part.start, h, w)
+            first.view(-1)[torch.from_numpy(places(*first.shape, 0))] = 1
+            for odd, now in enumerate((first, 1 - first)):
                 known = torch.zeros_like(index)
                 known[:, : part.start] = 1
-                known[:, part] = even if odd else 0
-                turns.append((f"{kind}{half}{odd}", part, places, known))
-        for name, part, places, known in turns:
+                known[:, part] = first if odd else 0
+                turns.append((f"{kind}{half}{odd}", part, now, known))
+        for name, part, now, known in turns:
             seen = torch.cat([past[:, :z], index * known], 1)
             p = F.conv2d(seen, self.weights[f"mean_{name}"], padding=1)
-            predicted = predicted + F.pad(p * places, (0, 0, 0, 0, part.start, z - part.stop))
+            predicted = predicted + F.pad(p * now, (0, 0, 0, 0, part.start, z - part.stop))
         self.error = (index - predicted).abs().detach()
-        for name, part, places, known in turns:
+        for name, part, now, known in turns:
             seen = torch.cat([past[:, z:], self.error * known], 1)
             base = self.weights[f"offset_{name}"] + self.weights[f"slope_{name}"] * k
             s = F.conv2d(seen, self.weights[f"error_{name}"], padding=1) + base[:, None, None]
-            wide = wide + F.pad(s * places, (0, 0, 0, 0, part.start, z - part.stop))
+            wide = wide + F.pad(s * now, (0, 0, 0, 0, part.start, z - part.stop))
         return _laplace_bits(index - predicted, wide).mean()
 
     def integers(self) -> dict[str, Tensor]:

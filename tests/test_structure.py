@@ -19,7 +19,8 @@ LEVELS = [
     ["checkpoint"],
     # the parts of api.py: file to file
     ["pipeline", "output", "models", "encoding", "decoding", "importing"],
-    ["search", "vaefile"],
+    ["search", "latents"],
+    ["vaefile"],
     ["passes"],
     ["api", "splicing"],
     ["evaluation", "datasets"],

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vcodec.api import VaeFile, decode, encode, open
     from vcodec.checkpoint import load_codec, save_codec
     from vcodec.codec import Codec, Grid, Payload, Settings
+    from vcodec.datasets.latents import LatentDataset
     from vcodec.errors import (
         DamagedError,
         InputError,
@@ -39,6 +40,7 @@ __all__ = [
     "DamagedError",
     "Grid",
     "InputError",
+    "LatentDataset",
     "MediaError",
     "OutputError",
     "Payload",
@@ -61,6 +63,7 @@ _HOMES = {
     "vcodec.api": ("VaeFile", "decode", "encode", "open"),
     "vcodec.checkpoint": ("load_codec", "save_codec"),
     "vcodec.codec": ("Codec", "Grid", "Payload", "Settings"),
+    "vcodec.datasets.latents": ("LatentDataset",),
     "vcodec.errors": tuple(name for name in __all__ if name.endswith("Error")),
 }
 

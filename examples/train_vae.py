@@ -119,6 +119,53 @@ def train(model, clips, held, path: Path, minutes: float, lengths: list[int], cr
     print(json.dumps({"stage": path.stem, "steps": step, "psnr": psnr(model.eval(), held, lengths[-1], 64)}), flush=True)
 
 
+@torch.no_grad()
+def narrow(wide: IVVAE, video: IVVAE, clips: list) -> None:
+    """Start an IV-VAE from one of more latent channels: each half's latent projected on its principal directions."""
+    rng, many, few = np.random.default_rng(2), wide.latent_channels, video.latent_channels
+    posteriors = [wide.posterior(batch(clips, rng, 2, 5, 64))[0] for _ in range(24)]
+    means = torch.cat([p.mean.transpose(0, 1).flatten(1) for p in posteriors], 1)
+    down, h, f = torch.zeros(few, many), many // 2, few // 2
+    for half in range(2):
+        part = means[half * h : half * h + h]
+        vectors = torch.linalg.eigh(torch.cov(part)).eigenvectors.flip(1)[:, :f]
+        down[half * f : half * f + f, half * h : half * h + h] = vectors.T
+    middle = means.mean(1)
+    for name, tensor in video.state_dict().items():
+        if tensor.shape == wide.state_dict()[name].shape:
+            tensor.copy_(wide.state_dict()[name])
+    pac, own = wide.encoder.head["2"], video.encoder.head["2"]
+    # mean = C · P · [parts of the atrous convolutions]; all linear, so the projection moves into their weights
+    c = torch.cat([wide.conv1.conv_2d.weight[:, :, 0, 0], wide.conv1.conv_3d.weight[:, :, 0, 0, 0]])
+    rows = torch.cat([torch.arange(h), many + torch.arange(h)])  # the means among [mu2D, logvar2D, mu3D, logvar3D]
+    to_mean = down @ c[rows] @ pac.PAC_conv.conv.weight[:, :, 0, 0]  # [few, 12·many]
+    own.PAC_conv.conv.weight.zero_()
+    own.PAC_conv.conv.bias.zero_()
+    count = len(pac.RATES)
+    for i, rate in enumerate(pac.RATES):
+        columns = torch.cat([torch.arange(i * many, (i + 1) * many), (count + i) * many + torch.arange(many)])
+        source, target = pac.get_submodule(f"PAC_{rate}").conv, own.get_submodule(f"PAC_{rate}").conv
+        target.weight[:few] = torch.einsum("oi,ichw->ochw", to_mean[:, columns], source.weight)
+        target.bias[:few] = to_mean[:, columns] @ source.bias
+        own.PAC_conv.conv.weight[:few, i * few : (i + 1) * few, 0, 0] = torch.eye(few)
+    own.PAC_conv.conv.bias[:few] = (down @ c[rows] @ pac.PAC_conv.conv.bias)[:few]
+    bias = torch.cat([wide.conv1.conv_2d.bias, wide.conv1.conv_3d.bias])[rows]
+    for half, conv in enumerate((video.conv1.conv_2d, video.conv1.conv_3d)):
+        conv.weight.zero_()
+        conv.weight.flatten(1)[torch.arange(f), half * f + torch.arange(f)] = 1
+        conv.bias[:f] = (down @ bias - down @ middle)[half * f : half * f + f]
+        conv.bias[f:] = -3.0
+    flat = torch.cat([wide.conv2.conv_2d.weight[:, :, 0, 0], wide.conv2.conv_3d.weight[:, :, 0, 0, 0]])
+    kernel = wide.decoder.conv1.conv.weight
+    video.decoder.conv1.conv.weight.copy_(torch.einsum("ochw,cz->ozhw", kernel, flat @ down.T))
+    offset = flat @ middle + torch.cat([wide.conv2.conv_2d.bias, wide.conv2.conv_3d.bias])
+    video.decoder.conv1.conv.bias.copy_(wide.decoder.conv1.conv.bias + torch.einsum("ochw,c->o", kernel, offset))
+    for half, conv in enumerate((video.conv2.conv_2d, video.conv2.conv_3d)):
+        conv.weight.zero_()
+        conv.weight.flatten(1)[torch.arange(f), half * f + torch.arange(f)] = 1
+        conv.bias.zero_()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
@@ -131,6 +178,8 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=5e-4)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--crop", type=int, default=64)
+    parser.add_argument("--start", type=Path, help="video.safetensors of an IV-VAE of more channels")
+    parser.add_argument("--start-channels", type=int, default=16)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -144,6 +193,12 @@ def main() -> None:
     image_path, video_path = args.run / "image.safetensors", args.run / "video.safetensors"
     if args.resume and video_path.exists():
         video.load_state_dict(load_file(video_path))
+    elif args.start:
+        wide = IVVAE(IVVAEConfig(args.start_channels, args.base))
+        wide.load_state_dict(load_file(args.start))
+        narrow(wide, video, clips)
+        print(json.dumps({"stage": "narrowed", "psnr": psnr(video.eval(), held, 9, 64)}), flush=True)
+        video.train()
     else:
         if args.resume and image_path.exists():
             image.load_state_dict(load_file(image_path))

@@ -24,7 +24,7 @@ LEVELS = [
     ["passes"],
     ["api", "splicing"],
     ["evaluation", "datasets"],
-    ["training", "rd", "studies"],
+    ["training", "rd", "studies", "batch"],
     ["cli"],
     ["__main__"],
 ]

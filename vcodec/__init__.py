@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vcodec.codec import Codec, Grid, Payload, Settings
     from vcodec.datasets.latents import LatentDataset
     from vcodec.errors import (
+        BatchError,
         DamagedError,
         InputError,
         MediaError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchError",
     "Codec",
     "DamagedError",
     "Grid",

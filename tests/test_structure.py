@@ -18,12 +18,13 @@ LEVELS = [
     ["codec"],
     ["checkpoint"],
     # the parts of api.py: file to file
-    ["pipeline", "output", "models", "encoding", "decoding"],
-    ["search", "vaefile"],
+    ["pipeline", "output", "models", "encoding", "decoding", "importing"],
+    ["search", "latents"],
+    ["vaefile"],
     ["passes"],
     ["api", "splicing", "measures"],
     ["evaluation", "datasets"],
-    ["training", "rd", "studies"],
+    ["training", "rd", "studies", "batch"],
     ["cli"],
     ["__main__"],
 ]

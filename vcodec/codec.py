@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec.backbones.base import Backbone, Grid, Latent
+from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import InputError
 from vcodec.scale import cascaded, level_of
@@ -41,6 +42,10 @@ class Settings:
     """codebook size, 2..256"""
     fine: int = 0
     """finer rate steps: the quantization step is scaled by 2^(−fine/32), −128..127"""
+    color_space: int = 2
+    """H.273 matrix of the planes; only codecs that see RGB ask for it"""
+    color_range: int = 0
+    """1 limited, 2 full range of the planes; likewise"""
 
     def __post_init__(self) -> None:
         level_of(self.k)
@@ -84,12 +89,22 @@ class Codec:
     @property
     def pixel_format(self) -> str:
         """Planes of its frames: "yuv420p" or "gray"."""
-        return self.backbone.pixel_format
+        return "gray" if self.backbone.pixel_format == "gray" else "yuv420p"
 
     @property
     def chunk_frames(self) -> int:
-        """Frames of a full chunk."""
+        """Frames of a full chunk, beside `lead_frames` in the first of a GOP."""
         return self.backbone.chunk_frames
+
+    @property
+    def lead_frames(self) -> int:
+        """Frames at the start of a GOP that are no part of its regular steps."""
+        return self.backbone.lead_frames
+
+    @property
+    def step_frames(self) -> int:
+        """Frames of a regular step."""
+        return self.backbone.step_frames
 
     def to(self, device: str | torch.device) -> Codec:
         """Move networks to a device."""
@@ -104,7 +119,7 @@ class Codec:
 
     # ------------------------------------------------------------------ frames <-> clip
 
-    def to_clip(self, frames: Sequence[Planes]) -> Tensor:
+    def to_clip(self, frames: Sequence[Planes], settings: Settings | None = None) -> Tensor:
         """8-bit planes -> float clip in 0..1 on the codable grid (bottom and right edges repeated)."""
         height, width = frames[0][0].shape
         grid = self.backbone.codable_grid(Grid(len(frames), height, width))
@@ -120,13 +135,21 @@ class Codec:
         if count == 1:
             return y[None, None]
         u, v = (plane(i, grid.height // 2, grid.width // 2) for i in (1, 2))
+        if self.backbone.pixel_format == "rgb":
+            tags = settings or Settings(2)
+            rgb = rgb_from_yuv(y[:, None], torch.stack([u, v], 1), tags.color_space, tags.color_range)
+            return rgb.transpose(0, 1)[None]
         packed = torch.cat([F.pixel_unshuffle(y[:, None], 2), u[:, None], v[:, None]], 1)
         return packed.transpose(0, 1)[None]
 
-    def to_frames(self, clip: Tensor, grid: Grid) -> list[Planes]:
+    def to_frames(self, clip: Tensor, grid: Grid, settings: Settings | None = None) -> list[Planes]:
         """Clip -> rounded 8-bit planes, cropped to the grid."""
-        byte = clip[0].clamp(0, 1).mul(255.0).round().to(torch.uint8).transpose(0, 1).cpu()  # [T,C,H,W]
         h, w = grid.height, grid.width
+        if self.backbone.pixel_format == "rgb":
+            tags = settings or Settings(2)
+            y, uv = yuv_from_rgb(clip[0].transpose(0, 1), tags.color_space, tags.color_range)
+            clip = torch.cat([F.pixel_unshuffle(y, 2), uv], 1).transpose(0, 1)[None]
+        byte = clip[0].clamp(0, 1).mul(255.0).round().to(torch.uint8).transpose(0, 1).cpu()  # [T,C,H,W]
         if self.pixel_format == "gray":
             return [(np.ascontiguousarray(f[0, :h, :w].numpy()),) for f in byte]
         out: list[Planes] = []
@@ -157,7 +180,7 @@ class Codec:
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1) as behind:
-            for part in torch.split(clip, self.backbone.step_frames, 2):
+            for part in torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2):
                 k, fine = self._at(settings, steps)
                 steps += 1
                 latent, after = self.backbone.encode(part, inner, k)
@@ -184,12 +207,8 @@ class Codec:
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
         inner, memory, steps = state if state is not None else (None, None, 0)
-        step = self.backbone.step_frames
-        sizes = [min(step, grid.frames - start) for start in range(0, grid.frames, step)]
-        shapes = [
-            tuple(self.backbone.latent_shape(self.backbone.codable_grid(Grid(n, grid.height, grid.width))))
-            for n in sizes
-        ]
+        sizes = self.backbone.step_sizes(grid.frames, state is None)
+        shapes = [tuple(self.backbone.step_shape(n, grid.height, grid.width)) for n in sizes]
         parts = []
         # parsing does not wait for pictures: it runs ahead in a thread of its own
         ahead: Queue[tuple[Tensor, dict[str, Tensor]] | BaseException] = Queue()
@@ -197,13 +216,13 @@ class Codec:
         parser = Thread(target=self._parse, args=(payload, shapes, memory, at, ahead), daemon=True)
         parser.start()
         try:
-            for k, _ in at:
+            for size, (k, _) in zip(sizes, at):
                 parsed = ahead.get()
                 if isinstance(parsed, BaseException):
                     raise parsed
                 hat, side = parsed
                 clip, inner = self.backbone.decode(Latent(hat, side), inner, k)
-                parts.append(clip)
+                parts.append(clip[:, :, :size])
             last = ahead.get()
         finally:
             parser.join()

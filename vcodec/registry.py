@@ -12,15 +12,20 @@ from vcodec.errors import UnknownNameError
 __all__ = ["BACKBONES", "CODECS", "ENTROPY_MODELS", "QUANTIZERS", "CodecEntry", "codec_entry", "load"]
 
 BACKBONES = {
+    "causalvae": "vcodec.backbones.causalvae:CausalVAE",
+    "imagevae": "vcodec.backbones.causalvae:ImageVAE",
+    "ivvae": "vcodec.backbones.ivvae:IVVAE",
     "qae": "vcodec.backbones.qae:QAE",
     "qae_paper": "vcodec.backbones.qae_paper:QAEPaper",
 }
 QUANTIZERS = {
+    "posterior": "vcodec.quantizers.posterior:PosteriorQuantizer",
     "conditional": "vcodec.quantizers.conditional:ConditionalCodebook",
     "scalar": "vcodec.quantizers.scalar:ScalarCodebook",
 }
 ENTROPY_MODELS = {
     "frames": "vcodec.entropy.frames:FrameEntropy",
+    "latents": "vcodec.entropy.latents:LatentEntropy",
     "neighbours": "vcodec.entropy.neighbours:NeighbourEntropy",
 }
 
@@ -46,6 +51,15 @@ class CodecEntry:
 CODECS = {
     "qae": CodecEntry("qae", "base", "conditional", "frames", "quantized-autoencoder", "qae"),
     "qae:paper": CodecEntry("qae_paper", "paper", "scalar", "neighbours", "quantized-autoencoder", "qae-paper"),
+    **{
+        f"{family}:{preset}": CodecEntry(family, preset, "posterior", "latents", "iv-vae", family)
+        for family, presets in {
+            "ivvae": ("z4", "z8", "z16", "z16-dim96", "z4-small", "z8-small", "z16-small"),
+            "causalvae": ("z4", "z8", "z16", "z4-small", "z8-small", "z16-small"),
+            "imagevae": ("z2", "z4", "z8", "z2-small", "z4-small", "z8-small"),
+        }.items()
+        for preset in presets
+    },
 }
 
 

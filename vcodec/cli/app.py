@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vcodec import __version__
-from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, info, rd_curve, train, verify
+from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, importing, info, rd_curve, train, verify
 from vcodec.cli.display import ReaderGoneError
 
 __all__ = ["command"]
@@ -26,6 +26,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "rd-curve": rd_curve.rd_curve,
     "codecs": codecs.codecs,
     "train": train.train,
+    "import": importing.import_weights,
 }
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

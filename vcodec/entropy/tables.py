@@ -122,8 +122,11 @@ class SymbolReader:
             return out
         self.count += int(rows.size)
         order, runs = _groups(rows)
-        for row, start, stop in runs:
-            out[order[start:stop]] = self._coder.decode(tables.model(row), stop - start)
+        try:
+            for row, start, stop in runs:
+                out[order[start:stop]] = self._coder.decode(tables.model(row), stop - start)
+        except AssertionError as error:  # constriction's word for bits that no symbol has
+            raise DamagedError("a payload does not fit its tables") from error
         return out
 
     def read_raw(self, n: int) -> Ints:

@@ -13,14 +13,15 @@ from tests.clips import make_clip
 from vcodec import training
 from vcodec.checkpoint import load_codec, new_parts
 from vcodec.codec import Grid, Settings
-from vcodec.datasets.footage import Run, Sampler, load_footage, video_files
+from vcodec.datasets.base import Dataset, Preparation
+from vcodec.datasets.footage import Footage, FootageConfig
 from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.entropy.rate import laplace_bits
 from vcodec.errors import InputError, OutputError, UnknownNameError, UsageError
 from vcodec.quantizers.conditional import ConditionalCodebook, ConditionalConfig, bounds
 from vcodec.quantizers.scalar import ScalarCodebook, ScalarConfig
 from vcodec.scale import level_of, levels_of
-from vcodec.training.loop import Trainer, split
+from vcodec.training.loop import Trainer
 from vcodec.training.rate_distortion import RateDistortion
 
 
@@ -33,40 +34,7 @@ def footage(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_folder_of_videos_becomes_runs(footage: Path, tmp_path: Path) -> None:
-    """Videos are decoded once, cropped to multiples of 16, with vectors; the cache gives the same again."""
-    clips = load_footage([footage], tmp_path / "cache")
-    assert len(clips) == 2 and clips[0][0].luma.shape == (12, 80, 96)
-    assert clips[0][0].vectors.shape == (12, 2, 10, 12)
-    files = sorted((tmp_path / "cache").iterdir())
-    again = load_footage([footage], tmp_path / "cache")
-    assert np.array_equal(again[1][0].luma, clips[1][0].luma) and sorted((tmp_path / "cache").iterdir()) == files
-    with pytest.raises(InputError, match="no videos found"):
-        video_files([tmp_path])
-    with pytest.raises(InputError, match="no such file"):
-        video_files([tmp_path / "missing"])
-
-
-def test_batches_depend_on_seed_and_number_alone(footage: Path, tmp_path: Path) -> None:
-    """The n-th batch of a seed is always the same; crops smaller than asked for are filled at the edges."""
-    clips = load_footage([footage], tmp_path / "cache")
-    one, two = Sampler(clips, 5).batch(3, 2, 4, 128), Sampler(clips, 5).batch(3, 2, 4, 128)
-    assert torch.equal(one.luma, two.luma) and one.luma.shape == (2, 4, 1, 128, 128)
-    assert one.chroma.shape == (2, 4, 2, 64, 64) and one.vectors.shape == (2, 4, 2, 16, 16)
-    assert not torch.equal(one.luma, Sampler(clips, 5).batch(4, 2, 4, 128).luma)
-
-
-def test_held_back_clips_are_not_trained_on() -> None:
-    """Every n-th clip is held back; with few clips, the last run of each."""
-    run = Run("a", *(np.zeros(1) for _ in range(3)))  # type: ignore[arg-type]
-    many = [[dataclasses.replace(run, name=str(i))] for i in range(18)]
-    train, held = split(many, 9)
-    assert [c[0].name for c in held] == ["8", "17"] and len(train) == 16
-    train, held = split([[run, run, run]], 9)
-    assert len(train[0]) == 2 and len(held[0]) == 1
-
-
-def trainer(folder: Path, clips: list, steps: int) -> Trainer:
+def trainer(folder: Path, clips: Dataset, steps: int) -> Trainer:
     """A tiny training run whose share follows its steps, not the clock."""
     torch.manual_seed(0)
     parts = new_parts("qae", {"backbone": {"width": 8}})
@@ -79,7 +47,7 @@ def trainer(folder: Path, clips: list, steps: int) -> Trainer:
 
 def test_a_resumed_run_equals_an_uninterrupted_one(footage: Path, tmp_path: Path) -> None:
     """Stopping after any step and resuming from disk gives the same weights, bit for bit."""
-    clips = load_footage([footage], tmp_path / "cache")
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
     whole = trainer(tmp_path / "a", clips, 6)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vcodec.datasets.footage import Batch, Run, Sampler
+from vcodec.datasets.base import Dataset
 from vcodec.training.measure import Measure
 from vcodec.training.recipe import Recipe
 from vcodec.training.state import load_state, save_state
 
-__all__ = ["Progress", "Trainer", "split"]
+__all__ = ["Progress", "Trainer"]
 
 VALIDATION_K = (2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -40,26 +40,12 @@ class Progress:
     validation_loss: float | None = None
 
 
-def split(clips: Sequence[Sequence[Run]], held_back: int) -> tuple[list[Sequence[Run]], list[Sequence[Run]]]:
-    """(to train on, held back): every held_back-th clip is held back; with too few clips, the last run of each."""
-    if held_back and len(clips) >= held_back:
-        kept = [c for i, c in enumerate(clips) if i % held_back == held_back - 1]
-        return [c for i, c in enumerate(clips) if i % held_back != held_back - 1], kept
-    several = [c for c in clips if len(c) > 1]
-    if held_back and several:
-        return [c[:-1] if len(c) > 1 else c for c in clips], [c[-1:] for c in several]
-    return list(clips), list(clips)
-
-
 class Trainer:
     """Trains a model whose forward(batch, ks, balance) gives a Measure."""
 
-    def __init__(
-        self, model: nn.Module, recipe: Recipe, clips: Sequence[Sequence[Run]], folder: Path, seed: int = 0
-    ) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, dataset: Dataset, folder: Path, seed: int = 0) -> None:
         self.model, self.recipe, self.folder, self.seed = model, recipe, folder, seed
-        train, held = split(clips, recipe.held_back)
-        self.sampler, self.validation = Sampler(train, seed), Sampler(held, 12345)
+        self.dataset, self.validation = dataset.split(recipe.held_back)
         groups: dict[float, list[torch.nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             share = recipe.basis_rate if "basis" in name else recipe.analysis_rate if "analysis" in name else 1.0
@@ -95,7 +81,8 @@ class Trainer:
         # one K in each eighth of the scale: every step sees small and large codebooks
         at = 1.0 + 7.0 * (np.arange(recipe.batch) + rng.random(recipe.batch)) / recipe.batch
         ks = [int(k) for k in np.clip(np.round(2.0**at), 2, 256)]
-        batch = self._to_device(self.sampler.batch(self.step, recipe.batch, frames, recipe.crop))
+        drawn = np.random.default_rng((self.seed, self.step))
+        batch = self.dataset.batch(drawn, recipe.batch, frames, recipe.crop).to(self.device)
         rate = self._rate() * recipe.learning_rate
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
@@ -121,9 +108,6 @@ class Trainer:
         self.loss = value if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * value
         return value
 
-    def _to_device(self, batch: Batch) -> Batch:
-        return Batch(*(t.to(self.device) for t in (batch.luma, batch.chroma, batch.vectors)))
-
     # ------------------------------------------------------------------ evaluation
 
     def evaluate(self, batches: int = 4) -> tuple[float, dict[int, tuple[float, float]]]:
@@ -137,7 +121,8 @@ class Trainer:
         with torch.inference_mode():
             for i in range(batches):
                 frames = max(6, *self.recipe.frames)
-                batch = self._to_device(self.validation.batch(i, 8, frames, min(192, self.recipe.crop * 2)))
+                drawn = np.random.default_rng((12345, i))
+                batch = self.validation.batch(drawn, 8, frames, min(192, self.recipe.crop * 2)).to(self.device)
                 for k in VALIDATION_K:
                     m = self.model(batch, [k] * 8, self.recipe.balance)
                     psnr = -10 * torch.log10(m.mse_y.clamp(min=1e-3) / 255.0**2)

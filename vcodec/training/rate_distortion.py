@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vcodec.backbones import motion
 from vcodec.backbones.qae import CHROMA_WEIGHT, INTER, KEY, QAE
-from vcodec.datasets.footage import Batch
+from vcodec.datasets.base import Batch
 from vcodec.entropy.context import ContextNet
 from vcodec.entropy.rate import laplace_bits
 from vcodec.quantizers.conditional import ConditionalCodebook, bounds

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import nn
@@ -11,7 +9,7 @@ from torch import nn
 from vcodec.backbones.base import Backbone
 from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec
-from vcodec.datasets.footage import Batch, Run, Sampler
+from vcodec.datasets.base import Batch, Dataset
 from vcodec.entropy.neighbours import BUCKETS, NeighbourEntropy, table_rows
 from vcodec.entropy.tables import Tables, integer_rows
 from vcodec.quantizers.scalar import ScalarCodebook
@@ -43,19 +41,16 @@ class Reconstruction(nn.Module):
         return Measure(error.mean(), rate, error.detach() * 255.0**2, torch.zeros_like(error))
 
 
-def freeze_neighbours(name: str, parts: Parts, clips: Sequence[Sequence[Run]], *, seed: int = 0) -> Codec:
+def freeze_neighbours(name: str, parts: Parts, dataset: Dataset, *, seed: int = 0) -> Codec:
     """A codec with tables counted on training footage, for each K that has a codebook."""
     backbone, codebook = parts.backbone.eval(), parts.quantizer
     if not isinstance(codebook, ScalarCodebook):
         raise TypeError("neighbour tables are for scalar codebooks")
     channels = backbone.latent_channels
-    sampler = Sampler(clips, seed)
     tables: dict[int, Tables] = {}
     with torch.inference_mode():
-        latents = [
-            backbone.encode(sampler.batch(i, 4, backbone.step_frames, 64).luma.transpose(1, 2), None, 2)[0].values
-            for i in range(16)
-        ]
+        batches = (dataset.batch(np.random.default_rng((seed, i)), 4, backbone.step_frames, 64) for i in range(16))
+        latents = [backbone.encode(batch.clip(backbone.pixel_format), None, 2)[0].values for batch in batches]
         for k in codebook.config.ks:
             counts = np.zeros((channels * (BUCKETS + 1) ** 2, k))
             for latent in latents:

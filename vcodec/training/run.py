@@ -13,12 +13,13 @@ from torch import nn
 
 from vcodec.checkpoint import Parts, load_codec, new_parts, save_codec
 from vcodec.codec import Codec
-from vcodec.datasets.footage import Run, load_footage
+from vcodec.datasets import open_dataset
+from vcodec.datasets.base import Dataset, Preparation
 from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.errors import OutputError, UsageError
 from vcodec.registry import codec_entry
 from vcodec.training.freezing import freeze
-from vcodec.training.loop import Progress, Trainer, split
+from vcodec.training.loop import Progress, Trainer
 from vcodec.training.rate_distortion import RateDistortion
 from vcodec.training.recipe import Recipe, load_recipe
 from vcodec.training.reconstruction import Reconstruction, freeze_neighbours
@@ -58,17 +59,17 @@ def run(
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     with _Show(quiet) as show:
-        clips = load_footage(data, folder / "cache", plan.footage_frames, show.footage)
+        dataset = open_dataset({"frames": plan.footage_frames}, data, Preparation(folder / "cache", 1, show.footage))
         parts = new_parts(codec)
         model = _model(parts, plan, weights)
         target = "cuda" if device == "auto" and torch.cuda.is_available() else device if device != "auto" else "cpu"
-        trainer = Trainer(model.to(target), plan, clips, folder, seed)
+        trainer = Trainer(model.to(target), plan, dataset, folder, seed)
         if resume:
             trainer.resume()
         trainer.run(show.training)
         loss, table = trainer.evaluate()
         model.load_state_dict(trainer.average)
-        made = _frozen(codec, parts, model.cpu().eval(), split(clips, plan.held_back)[0], plan, show)
+        made = _frozen(codec, parts, model.cpu().eval(), trainer.dataset, show)
     facts = {
         "codec": codec,
         "sha256": made.weights_sha256.hex(),
@@ -78,7 +79,7 @@ def run(
         "validation": {str(k): [round(x, 4) for x in v] for k, v in table.items()},
         "recipe": dataclasses.asdict(plan),
         "seed": seed,
-        "clips": len(clips),
+        "clips": len(dataset),
     }
     save_codec(made, output, facts)
     return {"output": str(output), **facts}
@@ -106,12 +107,10 @@ def _adopt(parts: Parts, start: Codec, codec: str) -> None:
     parts.quantizer.load_state_dict(start.quantizer.state_dict())
 
 
-def _frozen(
-    codec: str, parts: Parts, model: nn.Module, clips: Sequence[Sequence[Run]], plan: Recipe, show: _Show
-) -> Codec:
+def _frozen(codec: str, parts: Parts, model: nn.Module, dataset: Dataset, show: _Show) -> Codec:
     if isinstance(model, RateDistortion):
-        return freeze(codec, parts, model.context, clips, progress=show.freezing)
-    return freeze_neighbours(codec, parts, clips)
+        return freeze(codec, parts, model.context, dataset.runs(), progress=show.freezing)
+    return freeze_neighbours(codec, parts, dataset)
 
 
 class _Show:

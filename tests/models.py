@@ -19,6 +19,7 @@ from vcodec.training.freezing import assumed_index_tables, assumed_side_tables
 
 SMALL: dict[str, dict[str, Any]] = {
     "qae": {"backbone": {"width": 16}},
+    "qae:paper-conditional": {"backbone": {"width": 8, "ks": (2, 8, 32)}, "quantizer": {"ks": (2, 8, 32)}},
     "qae:paper": {"backbone": {"width": 8}, "quantizer": {"ks": (2, 8, 32)}},
 }
 

@@ -46,6 +46,9 @@ class CodecEntry:
 CODECS = {
     "qae": CodecEntry("qae", "base", "conditional", "frames", "quantized-autoencoder", "qae"),
     "qae:paper": CodecEntry("qae_paper", "paper", "scalar", "neighbours", "quantized-autoencoder", "qae-paper"),
+    "qae:paper-conditional": CodecEntry(
+        "qae_paper", "paper-conditional", "scalar", "neighbours", "quantized-autoencoder", "qae-paper-conditional"
+    ),
 }
 
 

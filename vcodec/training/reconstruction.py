@@ -49,11 +49,12 @@ def freeze_neighbours(name: str, parts: Parts, dataset: Dataset, *, seed: int = 
     channels = backbone.latent_channels
     tables: dict[int, Tables] = {}
     with torch.inference_mode():
-        batches = (dataset.batch(np.random.default_rng((seed, i)), 4, backbone.step_frames, 64) for i in range(16))
-        latents = [backbone.encode(batch.clip(backbone.pixel_format), None, 2)[0].values for batch in batches]
+        drawn = (dataset.batch(np.random.default_rng((seed, i)), 4, backbone.step_frames, 64) for i in range(16))
+        clips = [batch.clip(backbone.pixel_format) for batch in drawn]
         for k in codebook.config.ks:
             counts = np.zeros((channels * (BUCKETS + 1) ** 2, k))
-            for latent in latents:
+            for clip in clips:
+                latent = backbone.encode(clip, None, k)[0].values
                 for index in codebook.quantize(latent, k).numpy():
                     past = None
                     for frame in index.transpose(1, 0, 2, 3):

@@ -30,12 +30,12 @@ class Fit:
 
     steps: int
     """updates"""
-    rate: float = 1e-3
+    rate: float = 2e-3
     """learning rate at its top; falls as a cosine to a hundredth"""
     warm_up: int = 30
     """steps until the rate is at its top"""
-    every: int = 25
-    """steps between two looks at held-back clips"""
+    looks: int = 20
+    """at held-back clips, evenly over the training"""
     average: float = 0.98
     """decay of the weights' moving average, which is what is looked at and kept"""
 
@@ -95,7 +95,7 @@ def fit(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         _follow(average, model, min(plan.average, (1 + step) / (10 + step)))
-        if (step + 1) % plan.every == 0 or step + 1 == plan.steps:
+        if (step + 1) * plan.looks // plan.steps > step * plan.looks // plan.steps:
             history.append((step + 1, _held(model, average, held)))
             show(f"{folder.name}: step {step + 1} of {plan.steps}, held-back loss {history[-1][1]:.6f}")
             save_state(state, model, average, optimizer, {"step": step + 1, "history": history})

@@ -57,7 +57,7 @@ class Scale:
 
 SCALES = {
     "quick": Scale(width=16, establish=120, each=40, conditional=120, rd=60, clips=10, held=8),
-    "hour": Scale(width=64, establish=1000, each=300, conditional=1500, rd=500, clips=200),
+    "hour": Scale(width=48, establish=2000, each=500, conditional=2500, rd=700, clips=200, batch=2),
     "paper": Scale(width=128, establish=20000, each=10000, conditional=70000, rd=20000, clips=1000, held=64),
 }
 
@@ -204,7 +204,7 @@ def rate_distortion(study: Study, before: list[dict[str, Any]]) -> list[dict[str
     study.fitted("conditional", base, plan, KS, {})
     model.load_state_dict(base.state_dict(), strict=False)
     price = {p["k"]: PRICE * p["mse"] / p["bpp"] for p in before}
-    history = study.fitted("rd", model, Fit(study.scale.rd, rate=5e-4), KS, price)
+    history = study.fitted("rd", model, Fit(study.scale.rd, rate=1e-3), KS, price)
     weights = study.kept("rd", model, "qae:paper-conditional")
     points = [{"k": k, **study.point("rd", weights, k).facts()} for k in KS]
     points[0]["history"] = history

@@ -13,6 +13,7 @@ __all__ = ["BACKBONES", "CODECS", "ENTROPY_MODELS", "QUANTIZERS", "CodecEntry", 
 
 BACKBONES = {
     "qae": "vcodec.backbones.qae:QAE",
+    "qae_layers": "vcodec.backbones.qae_layers:QAELayers",
     "qae_paper": "vcodec.backbones.qae_paper:QAEPaper",
 }
 QUANTIZERS = {
@@ -21,6 +22,7 @@ QUANTIZERS = {
 }
 ENTROPY_MODELS = {
     "frames": "vcodec.entropy.frames:FrameEntropy",
+    "layers": "vcodec.entropy.layers:LayerEntropy",
     "neighbours": "vcodec.entropy.neighbours:NeighbourEntropy",
 }
 
@@ -45,6 +47,7 @@ class CodecEntry:
 
 CODECS = {
     "qae": CodecEntry("qae", "base", "conditional", "frames", "quantized-autoencoder", "qae"),
+    "qae:layers": CodecEntry("qae_layers", "layers", "conditional", "layers", "quantized-autoencoder", "qae-layers"),
     "qae:paper": CodecEntry("qae_paper", "paper", "scalar", "neighbours", "quantized-autoencoder", "qae-paper"),
     "qae:paper-conditional": CodecEntry(
         "qae_paper", "paper-conditional", "scalar", "neighbours", "quantized-autoencoder", "qae-paper-conditional"

@@ -26,10 +26,11 @@ _TURN = 1e-4  # what a change of velocity by one sample costs, of the layer's br
 
 class Layers(NamedTuple):
     """pictures [n,H,W] in 8-bit levels, each in its canvas's top left corner; paths [n,T,2] of that corner (row,
-    column)."""
+    column); sizes [n,2] of what is not black (rows, columns)."""
 
     pictures: Tensor
     paths: Tensor
+    sizes: Tensor
 
 
 class _Path(NamedTuple):
@@ -54,10 +55,14 @@ def render(pictures: Tensor, paths: Tensor) -> Tensor:
     return frames
 
 
-def find_layers(frames: Tensor, count: int) -> Layers:
-    """At most ``count`` layers of frames [T,H,W] in 8-bit levels; none where none explains enough."""
+def find_layers(frames: Tensor, count: int, most: int) -> Layers:
+    """At most ``count`` layers of frames [T,H,W] in 8-bit levels, no side longer than ``most`` samples.
+
+    Those that explain too little are left out.
+    """
     t, h, w = frames.shape
-    found = Layers(frames.new_zeros(0, h, w), torch.zeros(0, t, 2, dtype=torch.int64))
+    integer = torch.int64
+    found = Layers(frames.new_zeros(0, h, w), torch.zeros(0, t, 2, dtype=integer), torch.zeros(0, 2, dtype=integer))
     shown = torch.zeros_like(frames)
     error = float(frames.square().sum())
     for _ in range(count if t > 1 else 0):
@@ -67,9 +72,9 @@ def find_layers(frames: Tensor, count: int) -> Layers:
             break
         layer = _follow(frames, left[start], start)
         more = Layers(*(torch.cat([a, b]) for a, b in zip(found, layer)))
-        seen = render(*more)
+        seen = render(more.pictures, more.paths)
         rest = float((frames - seen).square().sum())
-        if rest > _GAIN * error:
+        if rest > _GAIN * error or int(layer.sizes.max()) > most:
             break
         found, shown, error = more, seen, rest
     return found
@@ -92,7 +97,8 @@ def _follow(frames: Tensor, seed: Tensor, start: int) -> Layers:
     canvas = torch.zeros_like(picture)
     part = picture[rows, columns]
     canvas[: part.shape[0], : part.shape[1]] = part
-    return Layers(canvas[None], (torch.tensor(path) + torch.tensor([rows.start, columns.start]))[None])
+    corner = torch.tensor([rows.start, columns.start])
+    return Layers(canvas[None], (torch.tensor(path) + corner)[None], torch.tensor([part.shape]))
 
 
 def _extent(picture: Tensor) -> tuple[slice, slice]:

@@ -1,16 +1,16 @@
-"""`qae:layers`: a quantized autoencoder of moving layers, for objects over black (game sprites, digits, particles).
+"""`qae:layers`: a quantized autoencoder of moving layers, for small objects over black (sprites, digits, particles).
 
 The paper's section IV asks for motion compensation.  Where a clip is a few pictures that move as a whole, each need be
 coded once, with its path (layering.py), instead of once a frame:
 
-    encode   clip ─► search ─► paths (integers), n layer pictures ─┬─► B·x + analysis(x) ─► latent frames 0 … n−1
-             clip − layers seen ─► residual, one picture a frame ──┴─► B·x ──────────────► latent frames n … n+T−1
-    decode   latent frames ─► S·d + synthesis(d) ─► layer pictures ─► shifted, brightest seen ─┐
-             latent frames ─► S·d ─► residuals ────────────────────────────────────────────────┴─► sum ─► clip
+    encode   clip ─► search ─┬─► paths, and n small pictures of K grey levels  (integers)
+             clip − layers ──┴─► B·x, one picture a frame ─► residual latent
+    decode   pictures ─► + restore(picture), within half a level ─► shifted along their paths, brightest seen ─┐
+             residual latent ─► S·d ───────────────────────────────────────────────────────────────────────────┴─► clip
 
-Pictures are coded at 1/8 resolution in 64 channels, which start as the DCT of 8×8 blocks.  What no layer explains is a
-residual, so any gray video can be coded; without layers it costs what still pictures cost.  One step is a chunk of up to
-20 frames, which sees nothing of another.
+A layer's picture is its own latent: K levels a sample, of which a network makes a picture again.  What no layer explains
+is a residual at 1/8 resolution in 64 channels, which start as the DCT of 8×8 blocks: so any gray video can be coded, but
+without layers it costs what still pictures cost.  One step is a chunk of up to 20 frames, which sees nothing of another.
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.layering import find_layers, render
 from vcodec.backbones.layers import block_basis
 from vcodec.backbones.qae import Stack
-from vcodec.scale import level_of
+from vcodec.scale import levels_of
 
-__all__ = ["LAYER", "PRESETS", "RESIDUAL", "QAELayers", "QAELayersConfig"]
+__all__ = ["PRESETS", "QAELayers", "QAELayersConfig"]
 
-LAYER, RESIDUAL = 0, 1
 _CHANNELS = 64
-_FINE = 1 / 32  # what an output of 1 of a network is worth: eight 8-bit levels
+_CELL = 0.49  # of a level: how far restoring may go from it
 
 
 @dataclass(frozen=True)
 class QAELayersConfig:
     """Sizes."""
 
-    width: int = 64
-    """channels inside analysis and synthesis, >= 8"""
+    width: int = 32
+    """channels inside restore, >= 8"""
     depth: int = 4
-    """3×3 layers of each, >= 2"""
+    """3×3 layers of restore, >= 2"""
     layers: int = 3
     """most layers of a clip, 1..7"""
+    side: int = 64
+    """samples of a layer's longer side, at most; 1..64"""
     frames: int = 20
     """frames coded together"""
 
@@ -53,13 +54,13 @@ PRESETS = {"layers": QAELayersConfig()}
 
 
 class QAELayers(Backbone):
-    """Clips are [B,1,T,H,W] in 0..1 with H, W multiples of 16; latents [B,64,n+T,H/8,W/8] in 8-bit levels."""
+    """Clips are [1,1,T,H,W] in 0..1 with H, W multiples of 16; residual latents [1,64,T,H/8,W/8] in 8-bit levels."""
 
     pixel_format = "gray"
     stride = (8, 8)
     latent_channels = _CHANNELS
     causal = False
-    closed_loop = True
+    closed_loop = True  # its entropy model chooses which residual indices are sent
 
     def __init__(self, config: QAELayersConfig) -> None:
         super().__init__()
@@ -68,67 +69,57 @@ class QAELayers(Backbone):
         basis = block_basis()[:_CHANNELS, :_CHANNELS]
         self.forward_basis = nn.Parameter(basis[:, :, None, None].clone())
         self.inverse_basis = nn.Parameter(basis.t()[:, :, None, None].clone())
-        self.analysis = Stack(_CHANNELS, config.width, _CHANNELS, config.depth)
-        self.synthesis = Stack(_CHANNELS, config.width, _CHANNELS, config.depth)
+        self.restore = Stack(1, config.width, 1, config.depth)
 
     def codable_grid(self, grid: Grid) -> Grid:
         return Grid(grid.frames, -(-grid.height // 16) * 16, -(-grid.width // 16) * 16)
 
     def latent_shape(self, grid: Grid) -> LatentShape:
-        """steps: frames of the clip; how many layers come before them, the payload says."""
         return LatentShape(_CHANNELS, grid.frames, grid.height // 8, grid.width // 8)
 
-    # ------------------------------------------------------------------ pictures <-> latents
+    # ------------------------------------------------------------------ pictures
 
-    def analyse(self, pictures: Tensor, level: Tensor, kind: int) -> Tensor:
-        """Pictures [N,1,H,W] in 0..1 -> latents [N,64,H/8,W/8]; level [N]: log2 K."""
-        x = F.pixel_unshuffle(pictures, 8)
-        values = F.conv2d(x, self.forward_basis)
-        if kind == LAYER:
-            values = values + self.analysis(x, level, torch.zeros_like(level, dtype=torch.int64)) * _FINE
-        return values * 255.0
+    def analyse(self, pictures: Tensor) -> Tensor:
+        """Residual pictures [N,1,H,W] in −1..1 -> latents [N,64,H/8,W/8]."""
+        return F.conv2d(F.pixel_unshuffle(pictures, 8), self.forward_basis) * 255.0
 
-    def synthesise(self, values: Tensor, level: Tensor, kind: int) -> Tensor:
-        """Latents [N,64,h,w] -> pictures [N,1,8h,8w]."""
-        x = F.conv2d(values / 255.0, self.inverse_basis)
-        if kind == LAYER:
-            x = x + self.synthesis(x * 4.0, level, torch.zeros_like(level, dtype=torch.int64)) * _FINE
-        return F.pixel_shuffle(x, 8)
+    def synthesise(self, values: Tensor) -> Tensor:
+        """Latents [N,64,h,w] -> residual pictures [N,1,8h,8w]."""
+        return F.pixel_shuffle(F.conv2d(values / 255.0, self.inverse_basis), 8)
+
+    def restored(self, pictures: Tensor, ks: list[int]) -> Tensor:
+        """Layers' pictures [N,1,H,W] of integer levels 0..K−1 -> samples in 0..1; ks: K of each."""
+        cell = 1.0 / (torch.tensor(ks, device=pictures.device).view(-1, 1, 1, 1) - 1.0)
+        x = pictures * cell
+        bent = self.restore(x, levels_of(ks, x.device), torch.zeros(len(ks), dtype=torch.int64, device=x.device))
+        return (x + _CELL * cell * torch.tanh(bent)).clamp(0, 1)
 
     # ------------------------------------------------------------------ Backbone
 
     def encode(self, clip: Tensor, state: Any, k: int) -> tuple[Latent, Any]:
         frames = torch.round(clip[0, 0] * 255.0)
-        pictures, paths = find_layers(frames, self.config.layers)
-        residual = (frames - render(pictures, paths)) / 255.0
-        n = len(pictures)
-        level = torch.full((n + len(frames),), level_of(k), device=clip.device)
-        parts = [self.analyse(residual[:, None], level[n:], RESIDUAL)]
-        if n:
-            parts.insert(0, self.analyse(pictures[:, None] / 255.0, level[:n], LAYER))
-        values = torch.cat(parts).transpose(0, 1)[None]
-        return Latent(values, {"paths": paths[None]}), state
+        layers = find_layers(frames, self.config.layers, self.config.side)
+        residual = (frames - render(layers.pictures, layers.paths)) / 255.0
+        levels = torch.round(layers.pictures * ((k - 1) / 255.0)).long()
+        side = {"paths": layers.paths[None], "pictures": levels[None], "sizes": layers.sizes[None]}
+        return Latent(self.analyse(residual[:, None]).transpose(0, 1)[None], side), state
 
     def decode(self, latent: Latent, state: Any, k: int) -> tuple[Tensor, Any]:
-        paths = latent.side["paths"][0]
-        values = latent.values[0].transpose(0, 1)
-        n = len(paths)
-        level = torch.full((len(values),), level_of(k), device=values.device)
-        clip = self.synthesise(values[n:], level[n:], RESIDUAL)[:, 0]
-        if n:
-            pictures = self.synthesise(values[:n], level[:n], LAYER)[:, 0]
-            clip = clip + render(pictures.clamp(0, 1), paths)
+        clip = self.synthesise(latent.values[0].transpose(0, 1))[:, 0]
+        pictures, paths, sizes = (latent.side[name][0] for name in ("pictures", "paths", "sizes"))
+        if len(paths):
+            rows, columns = (int(size) for size in sizes.max(0).values)
+            shown = torch.zeros(len(paths), *clip.shape[1:], device=clip.device)
+            shown[:, :rows, :columns] = self.restored(
+                pictures[:, None, :rows, :columns].to(clip), [k] * len(paths)
+            )[:, 0]
+            clip = clip + render(shown, paths)
         return clip[None, None], state
 
     def macs(self, grid: Grid) -> dict[str, float]:
-        """Of a clip with all its layers."""
-
-        def stack(net: Stack) -> int:
-            return sum(9 * c.in_channels * c.out_channels for c in (net.first, *net.middle, net.last))
-
-        place = (grid.height // 8) * (grid.width // 8)
-        linear = _CHANNELS**2 * (grid.frames + self.config.layers) * place
-        return {
-            "encode": float(linear + self.config.layers * place * stack(self.analysis)),
-            "decode": float(linear + self.config.layers * place * stack(self.synthesis)),
-        }
+        """Of a clip with all its layers at their largest."""
+        layers = (self.restore.first, *self.restore.middle, self.restore.last)
+        restore = sum(9 * c.in_channels * c.out_channels for c in layers)
+        samples = min(grid.height, self.config.side) * min(grid.width, self.config.side) * self.config.layers
+        linear = float(grid.frames * grid.height * grid.width * _CHANNELS)
+        return {"encode": linear, "decode": linear + restore * samples}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,17 @@ import torch
 
 from tests.clips import make_clip
 from vcodec import training
-from vcodec.checkpoint import load_codec, new_parts
+from vcodec.checkpoint import load_codec
 from vcodec.codec import Grid, Settings
 from vcodec.datasets.base import Dataset, Preparation
 from vcodec.datasets.footage import Footage, FootageConfig
-from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.entropy.rate import laplace_bits
-from vcodec.errors import InputError, OutputError, UnknownNameError, UsageError
+from vcodec.errors import InputError, OutputError, UsageError
 from vcodec.quantizers.conditional import ConditionalCodebook, ConditionalConfig, bounds
 from vcodec.quantizers.scalar import ScalarCodebook, ScalarConfig
 from vcodec.scale import level_of, levels_of
 from vcodec.training.loop import Trainer
-from vcodec.training.rate_distortion import RateDistortion
+from vcodec.training.objectives import new_objective
 
 
 @pytest.fixture(scope="module")
@@ -34,29 +32,41 @@ def footage(tmp_path_factory) -> Path:
     return folder
 
 
-def trainer(folder: Path, clips: Dataset, steps: int) -> Trainer:
-    """A tiny training run whose share follows its steps, not the clock."""
+TINY = {
+    "qae": 'extends = "qae"\nmodel.backbone.width = 8\nbatch = 2\ncrop = 32\nframes = [2, 3]\n',
+    "qae:paper": 'extends = "qae-paper"\nmodel.backbone.width = 8\nmodel.quantizer.ks = [2, 8]\nbatch = 2\ncrop = 32\n',
+}
+QUICK = "validation_batches = 1\nvalidation_crop = 32\nvalidation_ks = [2, 32]\n"
+
+
+def quick(tmp_path: Path, codec: str, more: str = "") -> Path:
+    """A recipe for a tiny model of a codec."""
+    path = tmp_path / "quick.toml"
+    path.write_text(TINY[codec] + QUICK + more)
+    return path
+
+
+def trainer(folder: Path, clips: Dataset, recipe: Path, *changes: str) -> Trainer:
+    """A tiny training run of 6 steps."""
     torch.manual_seed(0)
-    parts = new_parts("qae", {"backbone": {"width": 8}})
-    model = RateDistortion(parts.backbone, parts.quantizer, ContextNet(ContextConfig(width=8)))
-    plan = dataclasses.replace(training.load_recipe("qae"), batch=2, crop=32, frames=(2, 3))
-    made = Trainer(model, plan, clips, folder, seed=1)
-    made.share = lambda: made.step / steps  # type: ignore[method-assign]
-    return made
+    plan = training.load_recipe(recipe, ["steps=6", *changes])
+    return Trainer(new_objective(plan, None)[1], plan, clips, folder, seed=1)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(footage: Path, tmp_path: Path) -> None:
-    """Stopping after any step and resuming from disk gives the same weights, bit for bit."""
+@pytest.mark.parametrize("codec", ["qae", "qae:paper"])
+@pytest.mark.parametrize("how", ["straight-through", "noise", "mixed"])
+def test_a_resumed_run_equals_an_uninterrupted_one(footage: Path, tmp_path: Path, codec: str, how: str) -> None:
+    """Stopping after any step and resuming from disk gives the same weights, bit for bit, however it quantizes."""
     clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
-    whole = trainer(tmp_path / "a", clips, 6)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
+    plan = quick(tmp_path, codec, f'quantization = "{how}"\n')
+    whole = trainer(tmp_path / "a", clips, plan)
     losses = [whole.train_step() for _ in range(6)]
-    first = trainer(tmp_path / "b", clips, 6)
+    assert all(np.isfinite(losses)) and len(set(losses)) == 6
+    first = trainer(tmp_path / "b", clips, plan)
     for _ in range(3):
         first.train_step()
     first.save()
-    second = trainer(tmp_path / "b", clips, 6)
+    second = trainer(tmp_path / "b", clips, plan)
     assert second.resume() and second.step == 3
     assert [second.train_step() for _ in range(3)] == losses[3:]
     for name, tensor in whole.model.state_dict().items():
@@ -64,15 +74,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one(footage: Path, tmp_path: Path
         assert torch.equal(whole.average[name], second.average[name]), name
 
 
+def test_parts_of_a_batch_add_up(footage: Path, tmp_path: Path) -> None:
+    """Computing an update's crops in parts gives the loss and gradient of the whole batch; parts must be equal."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, "qae", "low_precision = false\n")
+    one, two = (trainer(tmp_path / "a", clips, plan, "batch=4", f"accumulate={n}") for n in (1, 2))
+    assert one.train_step() == pytest.approx(two.train_step(), rel=1e-5)
+    assert one.tally.norms["codec"] == pytest.approx(two.tally.norms["codec"], rel=1e-4)
+    with pytest.raises(UsageError, match="multiple of 3"):
+        trainer(tmp_path / "a", clips, plan, "batch=4", "accumulate=3")
+
+
 @pytest.mark.parametrize("codec", ["qae", "qae:paper"])
 def test_train_makes_a_codec_that_codes(footage: Path, tmp_path: Path, codec: str) -> None:
     """`train` on a folder writes a checkpoint that encodes and decodes; a second run there needs --resume."""
-    recipe = tmp_path / "quick.toml"
-    name = codec.replace(":", "-")
-    recipe.write_text(f'extends = "{name}"\nbatch = 2\ncrop = 32\nframes = [4]\n')
+    recipe = quick(tmp_path, codec)
     out = tmp_path / "model.safetensors"
-    made = training.run([footage], out, codec=codec, recipe=str(recipe), minutes=0.02, quiet=True, device="cpu")
-    assert made["steps"] >= 1
+    made = training.run([footage], out, codec=codec, recipe=recipe, minutes=0.02, quiet=True, device="cpu")
+    assert made["steps"] >= 3 and made["minutes"] >= 0.02
     model = load_codec(out)
     assert model.weights_sha256.hex() == made["sha256"]
     frame = np.zeros((32, 32), np.uint8)
@@ -81,23 +100,34 @@ def test_train_makes_a_codec_that_codes(footage: Path, tmp_path: Path, codec: st
     clip, _ = model.decompress(payload.data, 0, Grid(1, 32, 32), None, Settings(8))
     assert clip.isfinite().all()
     with pytest.raises(OutputError, match="--resume"):
-        training.run([footage], out, codec=codec, recipe=str(recipe), minutes=0.02, quiet=True)
+        training.run([footage], out, codec=codec, recipe=recipe, minutes=0.02, quiet=True)
+    # weights can be started from, by the same codec only
+    parts, _ = new_objective(training.load_recipe(codec.replace(":", "-")), out)
+    assert all(torch.equal(t, model.backbone.state_dict()[n]) for n, t in parts.backbone.state_dict().items())
+    with pytest.raises(UsageError, match="--weights holds"):
+        new_objective(training.load_recipe("qae" if codec != "qae" else "qae-paper"), out)
 
 
-def test_recipes_parse_and_refuse(tmp_path: Path) -> None:
-    """Every bundled recipe parses; unknown names, fields and types are named."""
-    assert {"qae", "qae-paper"} <= set(training.recipe_names())
-    for name in training.recipe_names():
-        assert training.load_recipe(name).minutes > 0
-    with pytest.raises(UnknownNameError, match="qae-paper"):
-        training.load_recipe("nothing")
-    for text, problem in (("speed = 1", "unknown field 'speed'"), ('batch = "x"', "'batch' must be"), ("=", "TOML")):
-        path = tmp_path / "bad.toml"
-        path.write_text(text)
-        with pytest.raises(InputError, match=problem):
-            training.load_recipe(path)
-    with pytest.raises(UsageError):
-        training.run([tmp_path], tmp_path / "x", minutes=0)
+def test_a_longer_run_goes_on(footage: Path, tmp_path: Path) -> None:
+    """A finished run with more minutes or steps goes on from the share of the new length that it has reached."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, "qae:paper")
+    first = trainer(tmp_path / "a", clips, plan, "steps=2")
+    first.run(lambda at: None)
+    same = trainer(tmp_path / "a", clips, plan, "steps=2")
+    same.resume()
+    same.run(lambda at: None)
+    assert same.step == 2
+    longer = trainer(tmp_path / "a", clips, plan, "steps=5")
+    longer.resume()
+    assert longer.share() == 0.4
+    longer.run(lambda at: None)
+    assert longer.step == 5 and longer.latest is not None
+    timed = trainer(tmp_path / "a", clips, plan, "steps=0", f"minutes={2 * longer.seconds / 60}")
+    timed.resume()
+    assert timed.share() == pytest.approx(0.5)
+    timed.run(lambda at: None)
+    assert timed.step >= 6 and timed.share() == 1.0
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 7, 32, 256])

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vcodec.errors import UsageError
 
-__all__ = ["AnyBatch", "Batch", "Dataset", "Preparation", "Run", "VolumeBatch", "split_clips"]
+__all__ = ["AnyBatch", "Batch", "Dataset", "Preparation", "Run", "VolumeBatch", "split_clips", "to_rgb"]
 
 Bytes = npt.NDArray[np.uint8]
 _GRAY = 128 / 255
@@ -70,15 +70,22 @@ class Batch:
         """On another device."""
         return Batch(self.luma.to(device), self.chroma.to(device), self.vectors.to(device))
 
+    @property
+    def samples(self) -> int:
+        """Luma samples of one clip: what bits are counted against."""
+        return self.luma[0].numel()
+
     def clip(self, pixel_format: str) -> Tensor:
-        """As backbones see it, [B,C,T,H,W]: "gray" C = 1, "yuv420p" C = 6 at half size (2×2 luma, U, V)."""
+        """As backbones see it, [B,C,T,H,W]: "gray" C = 1, "rgb" C = 3, "yuv420p" C = 6 at half size (4 luma, U, V)."""
         if pixel_format == "gray":
             return self.luma.transpose(1, 2)
         if pixel_format == "yuv420p":
             b, t, _, h, w = self.luma.shape
             packed = F.pixel_unshuffle(self.luma.reshape(b * t, 1, h, w), 2).view(b, t, 4, h // 2, w // 2)
             return torch.cat([packed, self.chroma], 2).transpose(1, 2)
-        raise UsageError(f"video gives clips in gray or yuv420p, not {pixel_format}")
+        if pixel_format == "rgb":
+            return to_rgb(self.clip("yuv420p"), "yuv420p")
+        raise UsageError(f"video gives clips in gray, rgb or yuv420p, not {pixel_format}")
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,11 @@ class VolumeBatch:
     def to(self, device: torch.device) -> VolumeBatch:
         """On another device."""
         return VolumeBatch(self.values.to(device))
+
+    @property
+    def samples(self) -> int:
+        """Samples of one clip's first channel."""
+        return self.values[0, 0].numel()
 
     def clip(self, pixel_format: str) -> Tensor:
         """As backbones of pixel format "volume" see it, [B,C,T,D,H,W]."""
@@ -155,3 +167,20 @@ def split_clips(clips: Sequence[Sequence[Run]], held_back: int) -> tuple[list[Se
     if held_back and several:
         return [c[:-1] if len(c) > 1 else c for c in clips], [c[-1:] for c in several]
     return list(clips), list(clips)
+
+
+def to_rgb(clip: Tensor, pixel_format: str) -> Tensor:
+    """A clip as pictures to look at: [B,3,T,H,W] in 0..1, or [B,1,T,H,W] of gray; of volumes, the middle slice.
+
+    yuv420p is read as BT.601 in limited range, its chroma repeated: what most small footage is.
+    """
+    if pixel_format == "volume":
+        return clip[:, :1, :, clip.shape[3] // 2]
+    if pixel_format != "yuv420p":
+        return clip
+    b, _, t, h, w = clip.shape
+    planes = clip.transpose(1, 2).reshape(b * t, 6, h, w)
+    y = (F.pixel_shuffle(planes[:, :4], 2)[:, 0] - 16 / 255) * (255 / 219)
+    u, v = (F.interpolate(planes[:, i : i + 1], scale_factor=2)[:, 0] * (255 / 224) - 128 / 224 for i in (4, 5))
+    rgb = torch.stack([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u], 1).clamp(0, 1)
+    return rgb.view(b, t, 3, 2 * h, 2 * w).transpose(1, 2)

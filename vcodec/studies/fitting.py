@@ -17,9 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vcodec.training.recipe import Recipe
 from vcodec.training.state import load_state, save_state
+from vcodec.training.stopping import Stopper
 
-__all__ = ["Fit", "History", "fit", "paper_rule", "patience_rule"]
+__all__ = ["Fit", "History", "fit", "stopped"]
 
 History = list[tuple[int, float]]
 
@@ -41,23 +43,13 @@ class Fit:
 
 
 
-def paper_rule(history: History, share: float = 0.01) -> int | None:
-    """The look at which held-back loss had fallen by less than a hundredth since the one before (section II.C)."""
-    for i in range(1, len(history)):
-        if history[i][1] > history[i - 1][1] * (1 - share):
-            return i
-    return None
-
-
-def patience_rule(history: History, patience: int = 8, smoothing: float = 0.5) -> int | None:
-    """The look at which smoothed held-back loss had reached no new low for ``patience`` looks."""
-    smooth, least, waited = math.nan, math.inf, 0
-    for i, (_, loss) in enumerate(history):
-        smooth = loss if math.isnan(smooth) else smoothing * smooth + (1 - smoothing) * loss
-        least, waited = (smooth, 0) if smooth < least else (least, waited + 1)
-        if waited >= patience:
-            return i
-    return None
+def stopped(history: History, rule: str) -> tuple[int, float]:
+    """(step, held-back loss) where a rule of training.stopping ends a training: at its last look, if never before."""
+    stopper = Stopper(Recipe(stop=rule))
+    for step, loss in history:
+        if stopper.finished({0: loss}):
+            return step, loss
+    return history[-1]
 
 
 def fit(

@@ -42,9 +42,7 @@ def fit_layers(
 
     def drawn(digits: MovingDigits, *number: int) -> tuple[Batch, list[int]]:
         rng = np.random.default_rng(number)
-        batch = digits.batch(rng, _BATCH, 1, _SIDE)
-        at = 1 + 7 * (np.arange(_BATCH) + rng.random(_BATCH)) / _BATCH
-        return batch, [int(k) for k in np.clip(np.round(2.0**at), 2, 256)]
+        return digits.batch(rng, _BATCH, 1, _SIDE), model.draw(rng, _BATCH)
 
     looks = [drawn(held_alone, 10**6, i) for i in range(8)]
 

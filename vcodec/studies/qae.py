@@ -21,7 +21,7 @@ from vcodec.datasets.moving_digits import MovingDigits
 from vcodec.entropy.neighbours import NeighbourRate
 from vcodec.errors import InputError
 from vcodec.studies.clips import draw, open_digits, write_clips
-from vcodec.studies.fitting import Fit, History, fit, paper_rule, patience_rule
+from vcodec.studies.fitting import Fit, History, fit, stopped
 from vcodec.studies.measuring import Point, measure
 from vcodec.studies.models import Autoencoder, new_autoencoder
 from vcodec.training.reconstruction import freeze_neighbours
@@ -169,8 +169,7 @@ def separate(study: Study) -> list[dict[str, Any]]:
         model.backbone.load_state_dict(start)
         history = study.fitted(f"separate-k{k}", model, Fit(study.scale.each), (k,), {})
         weights = study.kept(f"separate-k{k}", model, "qae:paper")
-        rules = {"paper": paper_rule(history), "patience": patience_rule(history)}
-        stops = {name: history[-1 if at is None else at] for name, at in rules.items()}
+        stops = {rule: stopped(history, rule) for rule in ("one-percent", "patience")}
         out.append({"k": k, **study.point("separate", weights, k).facts(), "stops": stops, "history": history})
     return out
 

@@ -8,6 +8,8 @@ Where layers are found, their pictures are such frames' contents: no search is n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from vcodec.backbones.qae_layers import QAELayers
 from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec, Settings
-from vcodec.datasets.base import Batch, Dataset
+from vcodec.datasets.base import AnyBatch, Dataset
 from vcodec.entropy.context import ContextNet, FrozenContext
 from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.layers import PATH_ROWS, PATH_SYMBOLS, LayerEntropy
@@ -34,7 +36,7 @@ from vcodec.training.freezing import (
     blend,
     symmetric,
 )
-from vcodec.training.measure import Measure
+from vcodec.training.measure import Measure, draw_ks
 
 __all__ = ["LayerCoding", "cornered", "draw_pictures", "freeze_layers"]
 
@@ -60,13 +62,28 @@ def cornered(pictures: Tensor) -> Tensor:
 class LayerCoding(nn.Module):
     """Backbone, codebook and context of `qae:layers` with their joint loss, on the first frame of each clip."""
 
-    def __init__(self, backbone: QAELayers, codebook: ConditionalCodebook, context: ContextNet) -> None:
+    pixel_format = "gray"
+
+    def __init__(
+        self,
+        backbone: QAELayers,
+        codebook: ConditionalCodebook,
+        context: ContextNet,
+        ks: tuple[int, ...] = (),
+        validation_ks: tuple[int, ...] = RASTER_KS,
+    ) -> None:
+        """ks: codebook sizes to train, empty: all; validation_ks: those to look at where ks is empty."""
         super().__init__()
         self.backbone, self.codebook, self.context = backbone, codebook, context
+        self.ks, self.validation_ks = ks, ks or validation_ks
 
-    def forward(self, batch: Batch, ks: list[int], balance: float) -> Measure:
-        """batch: luma [B,T,1,h,w]; ks: a K for each clip; balance: keeps small K from being drowned."""
-        pictures = batch.luma[:, 0]
+    def draw(self, rng: np.random.Generator, size: int) -> list[int]:
+        """K of each clip, spread over the scale."""
+        return draw_ks(rng, size, self.ks)
+
+    def forward(self, batch: AnyBatch, ks: list[int], balance: float) -> Measure:
+        """ks: a K for each clip; balance: keeps small K from being drowned."""
+        pictures = batch.clip(self.pixel_format)[:, :, 0]
         cells = torch.tensor(ks, device=pictures.device) - 1.0
         content = cornered(pictures)
         restored = self.backbone.restored(torch.round(content * cells.view(-1, 1, 1, 1)), ks)
@@ -92,7 +109,15 @@ class LayerCoding(nn.Module):
 
 
 def freeze_layers(
-    name: str, parts: Parts, context: ContextNet, pictures: Tensor, dataset: Dataset, *, clips: int = 100, seed: int = 0
+    name: str,
+    parts: Parts,
+    context: ContextNet,
+    pictures: Tensor,
+    dataset: Dataset,
+    *,
+    clips: int = 100,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Codec:
     """A codec whose tables are counted: grey levels of ``pictures`` [N,1,H,W], whose contents are such as layers are;
     all else on so many whole clips of ``dataset``."""
@@ -106,9 +131,11 @@ def freeze_layers(
     writer = CountingWriter()
     writer.counts = counts
     rng = np.random.default_rng((seed, 2))
-    for _ in range(clips):
+    for done in range(clips):
         clip = dataset.batch(rng, 1, parts.backbone.step_frames, 64).clip("gray")
         codec.code(clip, None, Settings(int(rng.choice(CODEBOOKS))), writer)
+        if progress:
+            progress(done + 1, clips)
     _count_residuals(codec, draw_pictures(dataset, seed, 200), rng, writer)
     index = blend(symmetric(counts[id(frames.index_tables)]), index_prior, 20.0)
     side = blend(counts[id(frames.side_tables)], side_prior, 4.0)

@@ -23,7 +23,8 @@ LEVELS = [
     ["passes"],
     ["api", "splicing"],
     ["evaluation", "datasets"],
-    ["training", "rd", "studies"],
+    ["training", "rd"],
+    ["studies"],
     ["cli"],
     ["__main__"],
 ]

@@ -128,8 +128,8 @@ def _search(wide: Tensor, seed: Tensor, order: range, corner: tuple[int, int]) -
             if n:
                 dy, dx = ((away - v).abs() for v in path.velocity)
                 kept = kept - turn * (dy[:, None] + dx[None])
-            score, place = kept.reshape(-1).topk(_BEAM)
-            bids += [(s, i, *divmod(p, side)) for s, p in zip(score.tolist(), place.tolist())]
+            best = kept.reshape(-1).topk(_BEAM)
+            bids += [(s, i, *divmod(p, side)) for s, p in zip(best.values.tolist(), best.indices.tolist())]
         taken: set[tuple[int, int]] = set()
         grown = []
         for score, i, row, column in sorted(bids, reverse=True):

@@ -110,9 +110,9 @@ class QAELayers(Backbone):
         if len(paths):
             rows, columns = (int(size) for size in sizes.max(0).values)
             shown = torch.zeros(len(paths), *clip.shape[1:], device=clip.device)
-            shown[:, :rows, :columns] = self.restored(
-                pictures[:, None, :rows, :columns].to(clip), [k] * len(paths)
-            )[:, 0]
+            shown[:, :rows, :columns] = self.restored(pictures[:, None, :rows, :columns].to(clip), [k] * len(paths))[
+                :, 0
+            ]
             clip = clip + render(shown, paths)
         return clip[None, None], state
 

@@ -30,7 +30,8 @@ def positions(rng: np.random.Generator, frames: int, room: tuple[int, int]) -> n
         place = np.clip(place, 0, 1)
         velocity = np.where(low | high, -velocity, velocity)
         out[t] = place
-    return np.floor(out * np.array(room)).astype(np.int64)
+    corners: npt.NDArray[np.int64] = np.floor(out * np.array(room)).astype(np.int64)
+    return corners
 
 
 def draw(digits: Bytes, corners: npt.NDArray[np.int64], side: int) -> Bytes:

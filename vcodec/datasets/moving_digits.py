@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,8 @@ def _ink(segments: Floats, pen: float) -> Bytes:
     share = ((at - start) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-9)
     near = start + np.clip(share, 0, 1)[..., None] * along
     distance = np.sqrt(((at - near) ** 2).sum(-1)).min(1)
-    return np.round(255 * np.clip(pen / 2 + 0.5 - distance, 0, 1)).astype(np.uint8).reshape(SIDE, SIDE)
+    ink: Bytes = np.round(255 * np.clip(pen / 2 + 0.5 - distance, 0, 1)).astype(np.uint8).reshape(SIDE, SIDE)
+    return ink
 
 
 def _digit(rng: np.random.Generator) -> Bytes:
@@ -124,7 +125,7 @@ class MovingDigitsConfig:
 class MovingDigits:
     """Clips of bouncing digits, made as they are asked for; digits held back never appear in training."""
 
-    Config = MovingDigitsConfig
+    Config: ClassVar[type[Any]] = MovingDigitsConfig
 
     def __init__(self, glyphs: Bytes, digits: int) -> None:
         """glyphs: uint8 [N,h,w], what moves; digits: how many in a clip."""

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,7 @@ class MovingMnistConfig:
 class MovingMnist(MovingDigits):
     """As MovingDigits, with MNIST's digits."""
 
-    Config = MovingMnistConfig
+    Config: ClassVar[type[Any]] = MovingMnistConfig
 
     @classmethod
     def open(cls, paths: Sequence[Path], config: MovingMnistConfig, preparation: Preparation) -> Self:  # type: ignore[override]

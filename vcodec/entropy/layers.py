@@ -114,7 +114,7 @@ class LayerEntropy:
         plans: list[PicturePlan | None] = []
         hats = []
         memory: FrameState | None = None
-        for one in values.split(1, 2):
+        for one in torch.split(values, 1, 2):
             plan = None
             if one.any():
                 plan = self.frames.choose(one, _nothing(one, memory), weight, quantizer, memory, k, fine)
@@ -128,7 +128,9 @@ class LayerEntropy:
     def emit(self, writer: SymbolWriter, plan: Plan) -> None:
         """Write what was decided."""
         paths, pictures, sizes = (plan.side[n][0].cpu().numpy() for n in ("paths", "pictures", "sizes"))
-        n = self._layers(WritePort(writer, self.paths), WritePort(writer, self.grey(plan.k)), plan, paths, pictures, sizes)
+        n = self._layers(
+            WritePort(writer, self.paths), WritePort(writer, self.grey(plan.k)), plan, paths, pictures, sizes
+        )
         port = WritePort(writer, self.paths)
         before = 1
         for picture in plan.residuals:

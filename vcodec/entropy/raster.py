@@ -2,8 +2,8 @@
 
     samples with x + 2y = s are one wave: their neighbours  NN NNE / NW N NE / WW W  lie in waves before it
 
-A wave is coded at once.  Neighbours are looked at as dark, between or bright; that and what their gradient predicts name
-the table.  Outside the picture all is dark.  Large K looks at four neighbours only, so that its tables fill up.
+A wave is coded at once.  Neighbours are looked at as dark, between or bright; that, and what their gradient predicts,
+name the table.  Outside the picture all is dark.  Large K looks at four neighbours only, so that its tables fill up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from vcodec.entropy.lattice import Port
 from vcodec.entropy.tables import TABLE_SUM, Tables
 
-__all__ = ["RASTER_KS", "code_picture", "contexts", "context_count", "recut"]
+__all__ = ["RASTER_KS", "code_picture", "context_count", "contexts", "recut"]
 
 Ints = npt.NDArray[np.int64]
 RASTER_KS = (2, 4, 8, 16, 32, 64, 128, 256)
@@ -38,16 +38,19 @@ def contexts(picture: Ints, k: int, rows: Ints, columns: Ints) -> Ints:
         return value
 
     def tone(value: Ints) -> Ints:
-        return (value > 24).astype(np.int64) + (value > 230)
+        tones: Ints = (value > 24).astype(np.int64) + (value > 230)
+        return tones
 
     w, n, nw, ne = at(0, -1), at(-1, 0), at(-1, -1), at(-1, 1)
     pattern = ((tone(w) * 3 + tone(n)) * 3 + tone(nw)) * 3 + tone(ne)
     guess = np.clip(w + n - nw, 0, 255)
     if k > _MANY:
-        return pattern * 6 + np.searchsorted(np.array([12, 64, 128, 192, 243]), guess)
+        few: Ints = pattern * 6 + np.searchsorted(np.array([12, 64, 128, 192, 243]), guess)
+        return few
     for value in (at(0, -2), at(-2, 0), at(-2, 1)):
         pattern = pattern * 3 + tone(value)
-    return pattern * 3 + np.searchsorted(np.array([85, 170]), guess)
+    many: Ints = pattern * 3 + np.searchsorted(np.array([85, 170]), guess)
+    return many
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,6 @@
 """Trainings of a study: so many steps, alike for all models; resumed where they stood; finished ones are not repeated.
 
-    draw(step) ─► clip, K ─► model ─► loss ─► Adam, cosine ─► average of the weights ─► held-back loss, a line of history
+    draw(step) ─► clip, K ─► model ─► loss ─► Adam, cosine ─► averaged weights ─► held-back loss, a line of history
 
 A training goes on to its last step, whatever the rules for stopping early say: where they would have stopped is read
 from the history of held-back losses.
@@ -40,7 +40,6 @@ class Fit:
     """at held-back clips, evenly over the training"""
     average: float = 0.98
     """decay of the weights' moving average, which is what is looked at and kept"""
-
 
 
 def stopped(history: History, rule: str) -> tuple[int, float]:

@@ -23,8 +23,14 @@ _BATCH, _SIDE, _BALANCE = 32, 32, 0.5
 
 
 def fit_layers(
-    folder: Path, train: MovingDigits, held: MovingDigits, steps: int, pictures: int, seed: int, show: Callable[[str], None]
-) -> Path:  # fmt: skip
+    folder: Path,
+    train: MovingDigits,
+    held: MovingDigits,
+    steps: int,
+    pictures: int,
+    seed: int,
+    show: Callable[[str], None],
+) -> Path:
     """Train `qae:layers` (or go on with it) and give its codec file, which is made once.
 
     pictures: digits that grey levels are counted on.

@@ -20,15 +20,19 @@ from vcodec.checkpoint import save_codec
 from vcodec.datasets.moving_digits import MovingDigits
 from vcodec.entropy.neighbours import NeighbourRate
 from vcodec.errors import InputError
+from vcodec.studies.anchors import ANCHORS, anchor_curve
 from vcodec.studies.clips import draw, open_digits, write_clips
 from vcodec.studies.fitting import Fit, History, fit, stopped
-from vcodec.studies.measuring import Point, measure
+from vcodec.studies.layers import fit_layers
+from vcodec.studies.measuring import Point, decoded_clips, measure, source_clips
 from vcodec.studies.models import Autoencoder, new_autoencoder
+from vcodec.studies.report import bd_rates, figure2, figure3, write_tables
 from vcodec.training.reconstruction import freeze_neighbours
 
 __all__ = ["KS", "SCALES", "Scale", "Study", "run"]
 
 KS = (2, 4, 8, 16, 32, 64, 128)
+SHOWN = (2, 16, 64, 128)  # in figure 2
 HELD_BACK = 12  # one digit of so many
 PRICE = 0.5  # λ of a K: this much of distortion over rate, as the conditional model has them
 
@@ -49,6 +53,10 @@ class Scale:
     """steps of it with the rate in the loss"""
     clips: int
     """test clips"""
+    layers: int
+    """steps of `qae:layers`"""
+    digits: int
+    """that its tables of grey levels are counted on"""
     batch: int = 4
     """clips in a step"""
     held: int = 16
@@ -56,9 +64,21 @@ class Scale:
 
 
 SCALES = {
-    "quick": Scale(width=16, establish=120, each=40, conditional=120, rd=60, clips=10, held=8),
-    "hour": Scale(width=48, establish=2000, each=500, conditional=2500, rd=700, clips=200, batch=2),
-    "paper": Scale(width=128, establish=20000, each=10000, conditional=70000, rd=20000, clips=1000, held=64),
+    "quick": Scale(width=16, establish=120, each=40, conditional=120, rd=60, clips=10, layers=100, digits=1000, held=8),
+    "hour": Scale(
+        width=48, establish=2000, each=500, conditional=2500, rd=700, clips=200, layers=1500, digits=20000, batch=2
+    ),
+    "paper": Scale(
+        width=128,
+        establish=20000,
+        each=10000,
+        conditional=70000,
+        rd=20000,
+        clips=1000,
+        layers=5000,
+        digits=55000,
+        held=64,
+    ),
 }
 
 
@@ -80,10 +100,11 @@ class Study:
 
         def cost(clip: torch.Tensor, k: int) -> torch.Tensor:
             error, bpp = model(clip, k)
-            return error + price.get(k, 0.0) * bpp
+            total: torch.Tensor = error + price.get(k, 0.0) * bpp
+            return total
 
         def held() -> float:
-            parts = clips.split(self.scale.batch)
+            parts = torch.split(clips, self.scale.batch)
             return sum(float(cost(part, k)) for part in parts for k in ks) / (len(parts) * len(ks))
 
         def loss(step: int) -> torch.Tensor:
@@ -91,9 +112,13 @@ class Study:
 
         return fit(model, loss, held, self.folder / "runs" / name, plan, self.show)
 
+    def model(self, name: str) -> Path:
+        """Where a model's codec file is."""
+        return self.folder / "models" / f"{name}.safetensors"
+
     def kept(self, name: str, model: Autoencoder, codec: str) -> Path:
         """The model as a codec file, its tables counted on training clips."""
-        path = self.folder / "models" / f"{name}.safetensors"
+        path = self.model(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         made = freeze_neighbours(codec, model.parts, self.train, seed=self.seed)
         save_codec(made, path, {"study": "qae", "model": name, **asdict(self.scale)})
@@ -115,24 +140,36 @@ def run(
     seed: int = 0,
     show: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """The whole experiment into ``folder``: study.json, README.md, figure2.png, figure3.png; returns what study.json
-    holds.
+    """The whole experiment into ``folder``: README.md, study.json, figure2.png, figure3.png; returns what study.json
+    holds.  Its models, runs and points stand beside; called again, it goes on where it stopped.
 
     mnist: Moving MNIST (mnist_dir: where its files are), else moving-digits.  Raises InputError.
     """
-    from vcodec.studies.report import write_report
-
     if scale not in SCALES:
         raise InputError(f"no scale '{scale}'; there are {', '.join(SCALES)}")
     if threads:
         torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     study = _open(folder, scale, mnist, mnist_dir, seed, show)
-    results: dict[str, Any] = {"scale": scale, "settings": asdict(study.scale), "seed": seed, "mnist": mnist}
+    results: dict[str, Any] = {
+        "command": f"vcodec study qae --scale {scale}{'' if mnist else ' --drawn'}",
+        "settings": asdict(study.scale),
+        "seed": seed,
+        "mnist": mnist,
+    }
     results["separate"] = separate(study)
     results["conditional"] = conditional(study)
     results["rd"] = rate_distortion(study, results["conditional"])
-    return write_report(folder, results)
+    results["layers"] = layers(study)
+    results["anchors"] = {name: anchor_curve(folder / "points", name, study.test, show) for name in ANCHORS}
+    results["bd_rate"] = bd_rates(results)
+    pictures = {
+        k: next(decoded_clips(folder / "points" / f"separate-k{k}.vae", study.model(f"separate-k{k}"))) for k in SHOWN
+    }
+    figure2(folder / "figure2.png", next(source_clips(study.test)), pictures)
+    figure3(folder / "figure3.png", results)
+    write_tables(folder, results)
+    return results
 
 
 def _open(
@@ -192,6 +229,13 @@ def _shared(name: str) -> str:
     """Name of a conditional backbone's tensor in one for a single K."""
     head, found, rest = name.partition(".norms.")
     return f"{head}{found}0.{rest.partition('.')[2]}" if found else name
+
+
+def layers(study: Study) -> list[dict[str, Any]]:
+    """`qae:layers` over all its K."""
+    scale = study.scale
+    weights = fit_layers(study.folder, study.train, study.held, scale.layers, scale.digits, study.seed, study.show)
+    return [{"k": k, **study.point("layers", weights, k).facts()} for k in (*KS, 256)]
 
 
 def rate_distortion(study: Study, before: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -183,7 +183,7 @@ def _count_residuals(codec: Codec, pictures: Tensor, rng: np.random.Generator, w
     """Code pairs of pictures as clips of two residuals, at a K drawn for each."""
     still = torch.zeros(1, 0, 2, 2, dtype=torch.int64)
     side = {"paths": still, "pictures": still, "sizes": still[:, :, 0]}
-    for pair in pictures.split(2):
+    for pair in torch.split(pictures, 2):
         values = codec.backbone.analyse(pair).transpose(0, 1)[None]  # type: ignore[operator]
         plan = codec.entropy.choose(values, side, None, codec.quantizer, None, int(rng.choice(CODEBOOKS)), 0)
         codec.entropy.emit(writer, plan)

@@ -44,7 +44,7 @@ class _Path(NamedTuple):
 
 def render(pictures: Tensor, paths: Tensor) -> Tensor:
     """Pictures [n,H,W] along integer paths [n,T,2] -> frames [T,H,W]."""
-    n, h, w = pictures.shape
+    h, w = pictures.shape[1:]
     frames = pictures.new_zeros(paths.shape[1], h, w)
     for picture, path in zip(pictures, paths.tolist()):
         for frame, (y, x) in zip(frames, path):

@@ -5,12 +5,13 @@ coded once, with its path (layering.py), instead of once a frame:
 
     encode   clip ─► search ─┬─► paths, and n small pictures of K grey levels  (integers)
              clip − layers ──┴─► B·x, one picture a frame ─► residual latent
-    decode   pictures ─► + restore(picture), within half a level ─► shifted along their paths, brightest seen ─┐
-             residual latent ─► S·d ───────────────────────────────────────────────────────────────────────────┴─► clip
+    decode   pictures ─► + restore(picture), half a level ─► shifted on their paths, brightest seen ─┐
+             residual latent ─► S·d ─────────────────────────────────────────────────────────────────┴─► clip
 
-A layer's picture is its own latent: K levels a sample, of which a network makes a picture again.  What no layer explains
-is a residual at 1/8 resolution in 64 channels, which start as the DCT of 8×8 blocks: so any gray video can be coded, but
-without layers it costs what still pictures cost.  One step is a chunk of up to 20 frames, which sees nothing of another.
+A layer's picture is its own latent: K levels a sample, of which a network makes a picture again.  What no layer
+explains is a residual at 1/8 resolution in 64 channels, which start as the DCT of 8×8 blocks: so any gray video can be coded,
+but without layers it costs what still pictures cost.  One step is a chunk of up to 20 frames, which sees nothing of
+another.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class QAELayers(Backbone):
         self.step_frames = self.chunk_frames = config.frames
         basis = block_basis()[:_CHANNELS, :_CHANNELS]
         self.forward_basis = nn.Parameter(basis[:, :, None, None].clone())
-        self.inverse_basis = nn.Parameter(basis.t()[:, :, None, None].clone())
+        self.inverse_basis = nn.Parameter(basis.t()[:, :, None, None].contiguous())
         self.restore = Stack(1, config.width, 1, config.depth)
 
     def codable_grid(self, grid: Grid) -> Grid:
@@ -114,7 +115,7 @@ class QAELayers(Backbone):
                 :, 0
             ]
             clip = clip + render(shown, paths)
-        return clip[None, None], state
+        return torch.round(clip.clamp(0, 1) * 255.0)[None, None] / 255.0, state
 
     def macs(self, grid: Grid) -> dict[str, float]:
         """Of a clip with all its layers at their largest."""

@@ -2,8 +2,8 @@
 
     seed, number ─► value 0..9 ─► strokes ─► bend, slant, turn, scale ─► pen ─► uint8 [28,28]     (×N) ─► bounce ─► clip
 
-Strokes are open curves through a few points of a unit square, several ways of writing a digit for some.  A sample is as
-bright as it is near to the nearest stroke.  Like MNIST's, a digit fills 20×20 samples and stands in the middle of 28×28.
+Strokes are curves through a few points of a unit square; some digits have several ways of writing them.  A sample is
+as bright as it is near to a stroke.  Like MNIST's, a digit fills 20×20 samples and stands in the middle of 28×28.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The entropy model of `qae:layers`.
 
-    count ─► of each layer: path, size, picture of K grey levels (raster.py) ─► of each frame: a residual or none (frames.py)
+    count ─► of each layer: path, size, picture of K levels (raster.py) ─► of each frame: residual or none (frames.py)
 
 A path is a start and, for each frame, a velocity: a small change of the one before, or of its opposite (a bounce).  The
 tables look at the two changes before, at the speed, and at how near the layer's corner is to leaving the frame.

@@ -27,9 +27,9 @@ ANCHORS: dict[str, tuple[str, str, str, dict[str, str], tuple[int, ...]]] = {
         "hevc",
         "gray",
         {"preset": "veryslow", "x265-params": "log-level=none"},
-        (12, 17, 22, 27, 32, 37, 42, 47),
+        (17, 22, 27, 32, 37, 42),
     ),
-    "svt-av1:4": ("libsvtav1", "ivf", "yuv420p", {"preset": "4"}, (15, 22, 29, 36, 43, 50, 57, 63)),
+    "svt-av1:4": ("libsvtav1", "ivf", "yuv420p", {"preset": "4"}, (22, 29, 36, 43, 50, 57)),
 }
 
 

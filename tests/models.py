@@ -13,13 +13,17 @@ from vcodec.codec import Codec
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.latents import LatentEntropy, plain_tensors
+from vcodec.entropy.layers import PATH_ROWS, PATH_SYMBOLS, LayerEntropy
 from vcodec.entropy.neighbours import BUCKETS, NeighbourEntropy
+from vcodec.entropy.raster import context_count
 from vcodec.entropy.tables import Tables, integer_rows
 from vcodec.registry import CODECS, codec_entry
 from vcodec.training.freezing import assumed_index_tables, assumed_side_tables
 
 SMALL: dict[str, dict[str, Any]] = {
     "qae": {"backbone": {"width": 16}},
+    "qae:layers": {"backbone": {"width": 8}},
+    "qae:paper-conditional": {"backbone": {"width": 8, "ks": (2, 8, 32)}, "quantizer": {"ks": (2, 8, 32)}},
     "qae:paper": {"backbone": {"width": 8}, "quantizer": {"ks": (2, 8, 32)}},
 }
 
@@ -57,6 +61,20 @@ def _entropy(name: str, channels: int, generator: torch.Generator) -> Any:
         return NeighbourEntropy(tables)
     if codec_entry(name).entropy == "latents":
         return LatentEntropy(plain_tensors(channels))
+    if codec_entry(name).entropy == "layers":
+        return LayerEntropy(_frames(channels, generator), _random(PATH_ROWS, PATH_SYMBOLS, generator), _grey(generator))
+    return _frames(channels, generator)
+
+
+def _random(rows: int, symbols: int, generator: torch.Generator) -> Tables:
+    return Tables(integer_rows(torch.rand(rows, symbols, generator=generator).double().numpy() + 0.05))
+
+
+def _grey(generator: torch.Generator) -> dict[int, Tables]:
+    return {k: _random(context_count(k), k, generator) for k in (2, 8, 32)}
+
+
+def _frames(channels: int, generator: torch.Generator) -> FrameEntropy:
     net = ContextNet(ContextConfig(channels=channels))
     for parameter in net.parameters():
         parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.02)

@@ -29,7 +29,7 @@ class WithPosterior(QAEPaper):
     """The paper's network with a posterior of constant width."""
 
     def posterior(self, clip: Tensor, state: object) -> tuple[Tensor, Tensor]:
-        mean = self.encoder(clip)
+        mean = super().encode(clip, None, 2)[0].values
         return mean, torch.full_like(mean, -4.0)
 
 

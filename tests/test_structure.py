@@ -24,7 +24,8 @@ LEVELS = [
     ["passes"],
     ["api", "splicing", "measures"],
     ["evaluation", "datasets"],
-    ["training", "rd", "studies", "batch"],
+    ["training", "rd", "batch"],
+    ["studies"],
     ["cli"],
     ["__main__"],
 ]

@@ -16,6 +16,7 @@ BACKBONES = {
     "imagevae": "vcodec.backbones.causalvae:ImageVAE",
     "ivvae": "vcodec.backbones.ivvae:IVVAE",
     "qae": "vcodec.backbones.qae:QAE",
+    "qae_layers": "vcodec.backbones.qae_layers:QAELayers",
     "qae_paper": "vcodec.backbones.qae_paper:QAEPaper",
 }
 QUANTIZERS = {
@@ -26,6 +27,7 @@ QUANTIZERS = {
 ENTROPY_MODELS = {
     "frames": "vcodec.entropy.frames:FrameEntropy",
     "latents": "vcodec.entropy.latents:LatentEntropy",
+    "layers": "vcodec.entropy.layers:LayerEntropy",
     "neighbours": "vcodec.entropy.neighbours:NeighbourEntropy",
 }
 
@@ -50,6 +52,7 @@ class CodecEntry:
 
 CODECS = {
     "qae": CodecEntry("qae", "base", "conditional", "frames", "quantized-autoencoder", "qae"),
+    "qae:layers": CodecEntry("qae_layers", "layers", "conditional", "layers", "quantized-autoencoder", "qae-layers"),
     "qae:paper": CodecEntry("qae_paper", "paper", "scalar", "neighbours", "quantized-autoencoder", "qae-paper"),
     **{
         f"{family}:{preset}": CodecEntry(family, preset, "posterior", "latents", "iv-vae", family)
@@ -60,6 +63,9 @@ CODECS = {
         }.items()
         for preset in presets
     },
+    "qae:paper-conditional": CodecEntry(
+        "qae_paper", "paper-conditional", "scalar", "neighbours", "quantized-autoencoder", "qae-paper-conditional"
+    ),
 }
 
 

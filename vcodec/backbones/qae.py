@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from vcodec.backbones import motion
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
-from vcodec.backbones.layers import block_basis, pack_yuv420, unpack_yuv420
-from vcodec.scale import LevelTable, level_of, nominal_step
+from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
+from vcodec.scale import level_of, nominal_step
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 
@@ -76,35 +76,6 @@ class Prediction(NamedTuple):
     key: bool
 
 
-class Stack(nn.Module):
-    """3×3 convolutions at one width; the first layer's output is offset by K and kind; the last starts at zero."""
-
-    def __init__(self, inputs: int, width: int, outputs: int, layers: int, kinds: int = 1) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inputs, width, 3, padding=1)
-        self.offset = LevelTable(width, kinds=kinds)
-        self.middle = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(layers - 2))
-        self.last = nn.Conv2d(width, outputs, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
-        self.low_precision = False  # bf16 in the convolutions (training)
-
-    def forward(self, x: Tensor, level: Tensor, kind: int = 0) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        kinds = torch.full_like(level, kind, dtype=torch.int64)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
-            x = F.relu(self.first(x) + self.offset(level, kinds)[:, :, None, None])
-            for layer in self.middle:
-                x = x + F.relu(layer(x))
-            out: Tensor = self.last(x)
-        return out.float() * _FINE
-
-    def macs(self) -> int:
-        """Multiply-accumulates at each position."""
-        convolutions = [self.first, *self.middle, self.last]
-        return sum(9 * c.in_channels * c.out_channels for c in convolutions)
-
-
 class QAE(Backbone):
     """The default codec's networks.  Clips are [B,6,1,H/2,W/2] in 0..1 with H, W multiples of 16."""
 
@@ -124,10 +95,10 @@ class QAE(Backbone):
         self.forward_basis = nn.Parameter(basis[:, :, None, None].clone())
         self.inverse_basis = nn.Parameter(basis.t()[:, :, None, None].clone())
         w = config.width
-        self.refine = Stack(96, w, 96, config.refine_layers)
-        self.analysis = Stack(192, w, 96, config.analysis_layers)
-        self.synthesis = Stack(192, w, 96, config.synthesis_layers)
-        self.loop_filter = Stack(12, config.filter_width, 6, config.filter_layers, kinds=2)
+        self.refine = Stack(96, w, 96, config.refine_layers, kinds=1, skips=True)
+        self.analysis = Stack(192, w, 96, config.analysis_layers, kinds=1, skips=True)
+        self.synthesis = Stack(192, w, 96, config.synthesis_layers, kinds=1, skips=True)
+        self.loop_filter = Stack(12, config.filter_width, 6, config.filter_layers, kinds=2, skips=True)
         weight = torch.ones(1, 96, 1, 1)
         weight[:, 64:] = CHROMA_WEIGHT
         self.register_buffer("weight", weight, persistent=False)
@@ -165,11 +136,16 @@ class QAE(Backbone):
 
     # ------------------------------------------------------------------ the networks
 
+    @staticmethod
+    def _bend(net: Stack, x: Tensor, level: Tensor, kind: int = KEY) -> Tensor:
+        out: Tensor = net(x, level, torch.full_like(level, kind, dtype=torch.int64))
+        return out * _FINE
+
     def predicted(self, luma: Tensor, chroma: Tensor, level: Tensor, key: bool) -> Prediction:
         """Prediction of a frame from planes: of the thumbnail (key) or motion compensated; level [B]."""
         packed = pack_yuv420(luma, chroma)
         if key:
-            packed = packed + self.packed(self.refine(self.blocks(packed) - 0.5, level))
+            packed = packed + self.packed(self._bend(self.refine, self.blocks(packed) - 0.5, level))
         return Prediction(packed, level, key)
 
     def analyse(self, x: Tensor, p: Prediction) -> Tensor:
@@ -177,7 +153,7 @@ class QAE(Backbone):
         r = self.blocks(x - p.packed)
         values = F.conv2d(r, self.forward_basis)
         if p.key:
-            values = values + self.analysis(torch.cat([self.blocks(x) - 0.5, r * 8.0], 1), p.level)
+            values = values + self._bend(self.analysis, torch.cat([self.blocks(x) - 0.5, r * 8.0], 1), p.level)
         return values * 255.0
 
     def synthesise(self, values: Tensor, p: Prediction) -> Tensor:
@@ -185,11 +161,11 @@ class QAE(Backbone):
         coded = F.conv2d(values / 255.0, self.inverse_basis)
         if p.key:
             r = self.blocks(p.packed) + coded
-            coded = coded + self.synthesis(torch.cat([r - 0.5, coded * 8.0], 1), p.level)
+            coded = coded + self._bend(self.synthesis, torch.cat([r - 0.5, coded * 8.0], 1), p.level)
         d = self.packed(coded)
         frame = p.packed + d
-        bent: Tensor = self.loop_filter(torch.cat([frame - 0.5, d * 8.0], 1), p.level, KEY if p.key else INTER)
-        return frame + bent
+        kind = KEY if p.key else INTER
+        return frame + self._bend(self.loop_filter, torch.cat([frame - 0.5, d * 8.0], 1), p.level, kind)
 
     # ------------------------------------------------------------------ side information
 

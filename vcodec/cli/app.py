@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vcodec import __version__
-from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, importing, info, rd_curve, train, verify
+from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, importing, info, rd_curve, study, train, verify
 from vcodec.cli.display import ReaderGoneError
 
 __all__ = ["command"]
@@ -75,4 +75,8 @@ def command() -> Any:
     app.callback()(_options)
     for name, function in _COMMANDS.items():
         app.command(name, context_settings=_SETTINGS)(_guarded(function))
+    studies = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The papers' experiments.")
+    for name, experiment in study.COMMANDS.items():
+        studies.command(name, context_settings=_SETTINGS)(_guarded(experiment))
+    app.add_typer(studies, name="study")
     return typer.main.get_command(app)

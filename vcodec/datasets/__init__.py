@@ -17,6 +17,8 @@ __all__ = ["DATASETS", "open_dataset"]
 DATASETS = {
     "footage": "vcodec.datasets.footage:Footage",
     "images": "vcodec.datasets.footage:Images",
+    "moving-digits": "vcodec.datasets.moving_digits:MovingDigits",
+    "moving-mnist": "vcodec.datasets.moving_mnist:MovingMnist",
     "volumes": "vcodec.datasets.volumes:Volumes",
 }
 

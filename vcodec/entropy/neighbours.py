@@ -7,17 +7,19 @@ in integers.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import InputError
 
-__all__ = ["BUCKETS", "NeighbourEntropy", "Plan", "table_rows"]
+__all__ = ["BUCKETS", "NeighbourEntropy", "NeighbourRate", "Plan", "table_rows"]
 
 Ints = npt.NDArray[np.int64]
 BUCKETS = 8  # how finely a neighbour is looked at
@@ -58,6 +60,41 @@ def table_rows(past: Ints | None, shape: tuple[int, int, int], k: int) -> Ints:
     channel = np.arange(channels).reshape(-1, 1, 1)
     rows: Ints = (channel * (BUCKETS + 1) + here) * (BUCKETS + 1) + left
     return rows.reshape(-1)
+
+
+class NeighbourRate(nn.Module):
+    """The differentiable rate of training: the same contexts, with learned tables in place of counted ones."""
+
+    def __init__(self, channels: int, ks: tuple[int, ...]) -> None:
+        super().__init__()
+        shape = channels * (BUCKETS + 1) ** 2
+        self.logits = nn.ParameterDict({str(k): torch.zeros(shape, k) for k in ks})
+
+    def forward(self, values: Tensor, index: Tensor, levels: Tensor) -> Tensor:
+        """Bits of each index of values [B,L,t,h,w]; levels: the codebook, ascending.
+
+        The gradient in a value is the slope between its level's price and that of the level on its other side.
+        """
+        k = len(levels)
+        prices = F.log_softmax(self.logits[str(k)], 1) * -(1.0 / math.log(2.0))
+        rows = self._rows(index, k)
+        bits = prices[rows, index]
+        with torch.no_grad():
+            side = torch.where(values > levels[index], 1, -1)
+            other = index + side
+            inside = (other >= 0) & (other < k)
+            other = other.clamp(0, k - 1)
+            rise = (prices[rows, other] - bits).clamp(-8, 8) * inside
+            slope = torch.where(inside, rise / (levels[other] - levels[index] + (~inside)), 0.0)
+        return bits + slope * (values - values.detach())
+
+    @staticmethod
+    def _rows(index: Tensor, k: int) -> Tensor:
+        """As table_rows, of a whole batch [B,L,t,h,w]."""
+        past = F.pad(index[:, :, :-1] * BUCKETS // k, (0, 0, 0, 0, 1, 0), value=BUCKETS)
+        left = torch.cat([past[..., :1], past[..., :-1]], -1)
+        channel = torch.arange(index.shape[1], device=index.device).view(-1, 1, 1, 1)
+        return (channel * (BUCKETS + 1) + past) * (BUCKETS + 1) + left
 
 
 class NeighbourEntropy:

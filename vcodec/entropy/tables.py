@@ -122,11 +122,8 @@ class SymbolReader:
             return out
         self.count += int(rows.size)
         order, runs = _groups(rows)
-        try:
-            for row, start, stop in runs:
-                out[order[start:stop]] = self._coder.decode(tables.model(row), stop - start)
-        except AssertionError as error:  # constriction's word for bits that no symbol has
-            raise DamagedError("a payload does not fit its tables") from error
+        for row, start, stop in runs:
+            out[order[start:stop]] = self._decode(tables.model(row), stop - start)
         return out
 
     def read_raw(self, n: int) -> Ints:
@@ -134,7 +131,13 @@ class SymbolReader:
         if n == 0:
             return np.empty(0, np.int64)
         self.count += n
-        return np.asarray(self._coder.decode(_UNIFORM, n), np.int64)
+        return self._decode(_UNIFORM, n)
+
+    def _decode(self, model: Any, count: int) -> Ints:
+        try:
+            return np.asarray(self._coder.decode(model, count), np.int64)
+        except AssertionError as error:  # constriction's word for data that no encoder makes
+            raise DamagedError("a payload is not what its tables would have made") from error
 
     def finish(self) -> None:
         """Refuse a payload that does not end where its symbols do."""

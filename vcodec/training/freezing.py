@@ -22,7 +22,7 @@ from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
 from vcodec.entropy.lattice import DELTA_FELLOWS, DELTA_NAMES, DELTA_ROWS, SIDE_ROWS, SIDE_SYMBOLS
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 
-__all__ = ["assumed_index_tables", "assumed_side_tables", "freeze"]
+__all__ = ["CountingWriter", "assumed_index_tables", "assumed_side_tables", "blend", "freeze", "pooled", "symmetric"]
 
 Floats = npt.NDArray[np.float64]
 CODEBOOKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -64,7 +64,7 @@ def assumed_side_tables() -> Floats:
     return np.repeat(row[None], SIDE_ROWS, 0) + 1e-4
 
 
-def _symmetric(counts: Floats) -> Floats:
+def symmetric(counts: Floats) -> Floats:
     """Large codebooks have no preferred sign: count both signs together."""
     out = counts.copy()
     full = out[2 * TABLES :, : 2 * REACH + 1]
@@ -72,12 +72,12 @@ def _symmetric(counts: Floats) -> Floats:
     return out
 
 
-def _blend(counts: Floats, assumed: Floats, strength: float) -> Floats:
+def blend(counts: Floats, assumed: Floats, strength: float) -> Floats:
     prior = assumed / assumed.sum(1, keepdims=True)
     return np.where(assumed > 0, counts + strength * prior, 0)
 
 
-def _pooled(counts: Floats, assumed: Floats) -> Floats:
+def pooled(counts: Floats, assumed: Floats) -> Floats:
     """What a row of side information is softened with: its fellows' counts, where the finest contexts are one."""
     prior = assumed.copy()
     rows = DELTA_NAMES * DELTA_ROWS
@@ -113,8 +113,8 @@ def freeze(
             _count(codec, clip[int(rng.integers(len(clip)))], k, frames, crop, rng, counts)
             if progress:
                 progress(turn * len(jobs) + done + 1, rounds * len(jobs))
-        index = _blend(_symmetric(counts[id(entropy.index_tables)]), index_prior, 20.0)
-        side = _blend(counts[id(entropy.side_tables)], _pooled(counts[id(entropy.side_tables)], side_prior), 6.0)
+        index = blend(symmetric(counts[id(entropy.index_tables)]), index_prior, 20.0)
+        side = blend(counts[id(entropy.side_tables)], pooled(counts[id(entropy.side_tables)], side_prior), 6.0)
         entropy = FrameEntropy(net, Tables(integer_rows(index)), Tables(integer_rows(side)))
     return assemble(name, parts, entropy)
 

@@ -15,6 +15,7 @@ from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.errors import UsageError, WeightsError
 from vcodec.registry import codec_entry
 from vcodec.training.freezing import freeze
+from vcodec.training.layered import LayerCoding, draw_pictures, freeze_layers
 from vcodec.training.rate_distortion import RateDistortion
 from vcodec.training.recipe import Recipe
 from vcodec.training.reconstruction import Reconstruction, freeze_neighbours
@@ -53,9 +54,17 @@ def _vae(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
     return VAE(parts.backbone, VAEConfig.read(plan.vae))
 
 
+def _layers(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
+    context = ContextNet(ContextConfig(channels=parts.backbone.latent_channels))
+    if start is not None:
+        context.thaw(start.entropy.frames.tensors())
+    return LayerCoding(parts.backbone, parts.quantizer, context, plan.ks, plan.validation_ks)  # type: ignore[arg-type]
+
+
 # a recipe's loss -> what builds the model that is trained, and the entropy models whose codecs it can train
 OBJECTIVES: dict[str, tuple[Callable[[Parts, Recipe, Codec | None], nn.Module], tuple[str, ...]]] = {
     "rate-distortion": (_rate_distortion, ("frames",)),
+    "layers": (_layers, ("layers",)),
     "mse": (_reconstruction, ("neighbours",)),
     "vae": (_vae, ("neighbours",)),
 }
@@ -72,9 +81,14 @@ def _freeze_neighbours(parts: Parts, model: Any, plan: Recipe, dataset: Dataset,
     )
 
 
+def _freeze_layers(parts: Parts, model: Any, plan: Recipe, dataset: Dataset, shown: Shown) -> Codec:
+    return freeze_layers(plan.codec, parts, model.context, draw_pictures(dataset, 0, 4000), dataset, progress=shown)
+
+
 # a codec's entropy model -> what counts its tables
 FREEZERS: dict[str, Callable[[Parts, Any, Recipe, Dataset, Shown], Codec]] = {
     "frames": _freeze_frames,
+    "layers": _freeze_layers,
     "neighbours": _freeze_neighbours,
 }
 

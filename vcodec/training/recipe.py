@@ -15,7 +15,7 @@ __all__ = ["Recipe", "load_recipe", "recipe_names"]
 
 _FOLDER = Path(__file__).parent / "recipes"
 _CHOICES = {
-    "loss": ("", "rate-distortion", "mse", "vae"),
+    "loss": ("", "rate-distortion", "layers", "mse", "vae"),
     "quantization": ("straight-through", "noise", "mixed"),
     "stop": ("none", "one-percent", "patience"),
 }
@@ -32,7 +32,7 @@ class Recipe:
     data: dict[str, Any] = field(default_factory=lambda: {"kind": "footage"})
     """material: ``kind`` (a name in datasets.DATASETS) and fields of that kind's Config"""
     loss: str = ""
-    """rate-distortion (qae), mse or vae (open-loop codecs); empty: the codec's own"""
+    """rate-distortion (qae), layers (qae:layers), mse or vae (open-loop codecs); empty: the codec's own"""
     vae: dict[str, Any] = field(default_factory=dict)
     """weights of the VAE loss: fields of training.vae.VAEConfig"""
     quantization: str = "straight-through"

@@ -37,7 +37,7 @@ def parsed(codec: Codec, payload: bytes, frames: int, height: int, width: int) -
 @pytest.fixture
 def golden() -> tuple[Codec, bytes, list[torch.Tensor]]:
     """The untrained qae, a payload stored once, and the indices it held when it was written."""
-    codec = deepcopy(small_codec("qae"))  # a test below changes its precision
+    codec = small_codec("qae")
     data = np.load(GOLDEN / "parse.npz")
     return codec, data["payload"].tobytes(), list(torch.from_numpy(data["index"].astype(np.float32)))
 
@@ -64,12 +64,13 @@ def test_parse_ignores_threads_and_libraries(golden, threads: int, onednn: bool)
 def test_parse_ignores_picture_networks(golden) -> None:
     """The golden payload parses the same with the networks in bf16, and under autocast."""
     codec, payload, want = golden
+    kept = deepcopy(codec.backbone.state_dict())
     codec.backbone.to(torch.bfloat16)
     try:
         with torch.autocast("cpu", torch.bfloat16):
             assert same(parsed(codec, payload, 3, 64, 96), want)
     finally:
-        codec.backbone.to(torch.float32)
+        codec.backbone.to(torch.float32).load_state_dict(kept)
 
 
 def test_tables_ignore_batch_and_precision() -> None:

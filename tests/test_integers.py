@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_maps
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import DamagedError, WeightsError
-from vcodec.scale import cascaded
+from vcodec.scale import cascaded, level_of, nominal_step
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(24)
@@ -163,3 +164,18 @@ def write_golden() -> None:
     payload, _ = codec.compress(codec.to_clip(frames), None, SETTINGS)
     index = torch.cat(parsed(codec, payload.data, 3, 64, 96)).to(torch.int16)
     np.savez_compressed(GOLDEN / "parse.npz", payload=np.frombuffer(payload.data, np.uint8), index=index.numpy())
+
+
+def test_cascade_keeps_order() -> None:
+    """At every place of a GOP a larger K codes with a step that is no larger, and a keyframe finer than its fellows."""
+    for number in (0, 1, 2, 4, 8, 127):
+        steps = []
+        for k in range(2, 257):
+            near, fine = cascaded(k, 0, number)
+            assert 2 <= near <= 256
+            steps.append(nominal_step(level_of(near)) * 2 ** (-fine / 32))
+        assert all(a > b * 0.98 for a, b in pairwise(steps)) and steps[0] > 10 * steps[-1]
+    first, *others = (
+        sum(nominal_step(level_of(k)) * 2 ** (-f / 32) for k, f in [cascaded(32, 0, n)]) for n in range(9)
+    )
+    assert first < min(others) and min(others) == others[7]

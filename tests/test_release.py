@@ -19,6 +19,7 @@ from vcodec import bitstream, media
 from vcodec.checkpoint import bundled_path, load_codec, save_codec
 from vcodec.codec import Grid, Settings
 from vcodec.entropy.tables import SymbolReader
+from vcodec.scale import cascaded
 from vcodec.registry import CODECS
 
 ROOT = Path(__file__).parent.parent
@@ -88,7 +89,8 @@ def parsed_digest(path: Path) -> tuple[int, str]:
             memory = None if record.keyframe else memory
             symbols = SymbolReader(record.payload)
             for _ in range(record.frames):
-                _, side, memory = codec.entropy.read(symbols, shape, codec.quantizer, memory, header.k, header.fine)
+                at = cascaded(header.k, header.fine, 0 if memory is None else memory.number + 1)
+                _, side, memory = codec.entropy.read(symbols, shape, codec.quantizer, memory, *at)
                 for tensor in (memory.indices, *(side[name] for name in sorted(side))):
                     digest.update(tensor.numpy().astype("<i2").tobytes())
                 seen += 1

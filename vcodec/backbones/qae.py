@@ -215,4 +215,5 @@ class QAE(Backbone):
 
 def price(k: int) -> float:
     """Sum of absolute differences (samples in 0..1) that a bit of motion is worth: above sqrt(λ), by measurement."""
-    return 0.6 * nominal_step(level_of(k)) / 255.0
+    level = level_of(k)
+    return (0.6 + 0.1 * max(0.0, 4.0 - level)) * nominal_step(level) / 255.0

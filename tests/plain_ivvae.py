@@ -23,7 +23,7 @@ class PlainIVVAE:
     def encode(self, x: Tensor) -> Tensor:
         """[B,3,1+4n,H,W] -> latent [B,z,1+n,H/8,W/8]."""
         self.cache = {}
-        parts = [x[:, :, :1], *x[:, :, 1:].split(4, 2)]
+        parts = [x[:, :, i : i + 4] if i else x[:, :, :1] for i in (0, *range(1, x.shape[2], 4))]
         moments = torch.cat([self.point("conv1", self.encoder(p)) for p in parts], 2)
         flat, deep = moments.chunk(2, 1)
         mean = torch.cat([flat.chunk(2, 1)[0], deep.chunk(2, 1)[0]], 1)

@@ -186,6 +186,11 @@ class CausalVAE(VideoVAE):
     """The baseline: clips [B,3,T,H,W] in 0..1 to latents [B,z,1+(T−1)/4,H/8,W/8] and back; see VideoVAE."""
 
     conv: Conv = CausalConv
+    live_maps = 12.0
+    slot_maps = 25.0
+    # three taps in each of 12 layers at one latent a step reach far: 24 latents, and 14 at the other resolutions
+    decoder_preroll = 39
+    encoder_preroll = 30
 
     def __init__(self, config: CausalVAEConfig) -> None:
         super().__init__(config)
@@ -212,4 +217,5 @@ class ImageVAE(CausalVAE):
     step_frames = 1
     lead_frames = 0
     chunk_frames = GROUP
+    live_maps, slot_maps = 10.0, 0.0
     decoder_preroll = encoder_preroll = 0

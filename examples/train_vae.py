@@ -116,7 +116,9 @@ def train(model, clips, held, path: Path, minutes: float, lengths: list[int], cr
             print(json.dumps(line | {"psnr": round(value, 3)}), flush=True)
     use_average()
     save_file(average, path)
-    print(json.dumps({"stage": path.stem, "steps": step, "psnr": psnr(model.eval(), held, lengths[-1], 64)}), flush=True)
+    print(
+        json.dumps({"stage": path.stem, "steps": step, "psnr": psnr(model.eval(), held, lengths[-1], 64)}), flush=True
+    )
 
 
 @torch.no_grad()
@@ -189,7 +191,7 @@ def main() -> None:
     held, clips = clips[8::9], [c for i, c in enumerate(clips) if i % 9 != 8]
     z = args.channels
     image = ImageVAE(CausalVAEConfig(z // 2 if args.model == "ivvae" else z, args.base))
-    video = (IVVAE(IVVAEConfig(z, args.base)) if args.model == "ivvae" else CausalVAE(CausalVAEConfig(z, args.base)))
+    video = IVVAE(IVVAEConfig(z, args.base)) if args.model == "ivvae" else CausalVAE(CausalVAEConfig(z, args.base))
     image_path, video_path = args.run / "image.safetensors", args.run / "video.safetensors"
     if args.resume and video_path.exists():
         video.load_state_dict(load_file(video_path))

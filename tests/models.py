@@ -31,7 +31,9 @@ CONTRACT = [
     if entry.entropy != "latents"
     or name in ("ivvae:z4-small", "ivvae:z16-small", "causalvae:z8-small", "imagevae:z4-small")
 ]
-SMALL |= {name: {"backbone": {"base": 4, "scale": 12.0}} for name, entry in CODECS.items() if entry.entropy == "latents"}
+SMALL |= {
+    name: {"backbone": {"base": 4, "scale": 12.0}} for name, entry in CODECS.items() if entry.entropy == "latents"
+}
 
 
 @lru_cache(maxsize=32)

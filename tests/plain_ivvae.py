@@ -98,7 +98,7 @@ class PlainIVVAE:
 
     def ktc(self, name: str, x: Tensor) -> Tensor:
         """Both branches; a lone first frame stands before itself."""
-        before = x if name not in self.cache else self.cache[name]
+        before = self.cache.get(name, x)
         self.cache[name] = x[:, :, -1:]
         padded = torch.cat([before, x, torch.zeros_like(x[:, :, :1])], 2)
         deep = F.conv3d(padded, *self.parameters(f"{name}.conv_3d"), padding=(0, 1, 1))

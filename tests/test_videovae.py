@@ -170,7 +170,7 @@ def test_states_are_kept_and_shared(tmp_path) -> None:
 
 
 def test_halves_start_as_two_frames_of_a_group() -> None:
-    """KTC's start: the 2D half shows the image VAE's own picture of each group's first frame, the 3D half of its third."""
+    """KTC's start: the halves show the image VAE's own pictures of a group's first frame and of its third."""
     image, video = made(ImageVAE, 3), made(IVVAE, 6)
     inflate_ktc(image, video)
     clip = clip_of(9)

@@ -1,6 +1,6 @@
 """Many videos into many .vae files: a folder tree to a folder tree, in several processes, one bad file at most lost.
 
-    inputs ─► jobs (source, target) ─► worker processes: api.encode ─► done · skipped · failed
+inputs ─► jobs (source, target) ─► worker processes: api.encode ─► done · skipped · failed
 """
 
 from __future__ import annotations

@@ -24,7 +24,17 @@ from vcodec.codec import Codec
 from vcodec.errors import InputError, WeightsError
 from vcodec.registry import BACKBONES, ENTROPY_MODELS, QUANTIZERS, CodecEntry, codec_entry, load
 
-__all__ = ["Parts", "bundled_path", "content_hash", "describe_codec", "load_codec", "load_state", "new_parts", "save_codec", "save_state"]
+__all__ = [
+    "Parts",
+    "bundled_path",
+    "content_hash",
+    "describe_codec",
+    "load_codec",
+    "load_state",
+    "new_parts",
+    "save_codec",
+    "save_state",
+]
 
 _FORMAT = 1
 _WEIGHTS = Path(__file__).parent / "weights"

@@ -186,7 +186,7 @@ class VideoVAE(Backbone):
         """
         grid = self.codable_grid(Grid(frames, height, width))
         pixels, item = grid.height * grid.width, next(self.parameters()).element_size()
-        return round(pixels * self.config.base * item * (self.live_maps * grid.frames + self.slot_maps))
+        return round(pixels * self.config.base * item * (self.live_maps * grid.frames + self.slot_maps))  # type: ignore[no-any-return]
 
     def macs(self, grid: Grid) -> dict[str, float]:
         """Counted by running the networks on tensors without memory."""
@@ -222,7 +222,7 @@ def _frames(clip: Tensor) -> Tensor:
 
 def _clip(frames: Tensor, batch: int) -> Tensor:
     """[T·B,C,H,W] -> [B,C,T,H,W]."""
-    return frames.unflatten(0, (-1, batch)).permute(1, 2, 0, 3, 4).contiguous()
+    return frames.unflatten(0, (-1, batch)).permute(1, 2, 0, 3, 4).contiguous()  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _after(stream: Stream, side: str, state: VAEState | None, steps: int) -> VAEState:

@@ -65,7 +65,7 @@ def decode(
                 overwrite=force,
                 device=device,
                 threads=threads,
-            max_memory=max_memory,
+                max_memory=max_memory,
                 progress=progress,
             )
         except DamagedError as error:

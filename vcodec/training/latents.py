@@ -1,7 +1,7 @@
 """Fit quantizer and entropy model of a video VAE to latents of footage, and freeze them into a codec.
 
-    clips ─► posterior ─► steps of the quantizer ─► indices at random K ─► predictors (Laplace bits, Adam) ─► integers
-                                                                            tables, counted under the integers ◄┘
+clips ─► posterior ─► steps of the quantizer ─► indices at random K ─► predictors (Laplace bits, Adam) ─► integers
+                                                                        tables, counted under the integers ◄┘
 """
 
 from __future__ import annotations

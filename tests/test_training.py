@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +10,17 @@ import torch
 
 from tests.clips import make_clip
 from vcodec import training
-from vcodec.checkpoint import load_codec, new_parts
+from vcodec.checkpoint import load_codec
 from vcodec.codec import Grid, Settings
-from vcodec.datasets.footage import Run, Sampler, load_footage, video_files
-from vcodec.entropy.context import ContextConfig, ContextNet
+from vcodec.datasets.base import Dataset, Preparation
+from vcodec.datasets.footage import Footage, FootageConfig
 from vcodec.entropy.rate import laplace_bits
-from vcodec.errors import InputError, OutputError, UnknownNameError, UsageError
+from vcodec.errors import InputError, OutputError, UsageError
 from vcodec.quantizers.conditional import ConditionalCodebook, ConditionalConfig, bounds
 from vcodec.quantizers.scalar import ScalarCodebook, ScalarConfig
 from vcodec.scale import level_of, levels_of
-from vcodec.training.loop import Trainer, split
-from vcodec.training.rate_distortion import RateDistortion
+from vcodec.training.loop import Trainer
+from vcodec.training.objectives import new_objective
 
 
 @pytest.fixture(scope="module")
@@ -33,62 +32,41 @@ def footage(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_folder_of_videos_becomes_runs(footage: Path, tmp_path: Path) -> None:
-    """Videos are decoded once, cropped to multiples of 16, with vectors; the cache gives the same again."""
-    clips = load_footage([footage], tmp_path / "cache")
-    assert len(clips) == 2 and clips[0][0].luma.shape == (12, 80, 96)
-    assert clips[0][0].vectors.shape == (12, 2, 10, 12)
-    files = sorted((tmp_path / "cache").iterdir())
-    again = load_footage([footage], tmp_path / "cache")
-    assert np.array_equal(again[1][0].luma, clips[1][0].luma) and sorted((tmp_path / "cache").iterdir()) == files
-    with pytest.raises(InputError, match="no videos found"):
-        video_files([tmp_path])
-    with pytest.raises(InputError, match="no such file"):
-        video_files([tmp_path / "missing"])
+TINY = {
+    "qae": 'extends = "qae"\nmodel.backbone.width = 8\nbatch = 2\ncrop = 32\nframes = [2, 3]\n',
+    "qae:paper": 'extends = "qae-paper"\nmodel.backbone.width = 8\nmodel.quantizer.ks = [2, 8]\nbatch = 2\ncrop = 32\n',
+}
+QUICK = "validation_batches = 1\nvalidation_crop = 32\nvalidation_ks = [2, 32]\n"
 
 
-def test_batches_depend_on_seed_and_number_alone(footage: Path, tmp_path: Path) -> None:
-    """The n-th batch of a seed is always the same; crops smaller than asked for are filled at the edges."""
-    clips = load_footage([footage], tmp_path / "cache")
-    one, two = Sampler(clips, 5).batch(3, 2, 4, 128), Sampler(clips, 5).batch(3, 2, 4, 128)
-    assert torch.equal(one.luma, two.luma) and one.luma.shape == (2, 4, 1, 128, 128)
-    assert one.chroma.shape == (2, 4, 2, 64, 64) and one.vectors.shape == (2, 4, 2, 16, 16)
-    assert not torch.equal(one.luma, Sampler(clips, 5).batch(4, 2, 4, 128).luma)
+def quick(tmp_path: Path, codec: str, more: str = "") -> Path:
+    """A recipe for a tiny model of a codec."""
+    path = tmp_path / "quick.toml"
+    path.write_text(TINY[codec] + QUICK + more)
+    return path
 
 
-def test_held_back_clips_are_not_trained_on() -> None:
-    """Every n-th clip is held back; with few clips, the last run of each."""
-    run = Run("a", *(np.zeros(1) for _ in range(3)))  # type: ignore[arg-type]
-    many = [[dataclasses.replace(run, name=str(i))] for i in range(18)]
-    train, held = split(many, 9)
-    assert [c[0].name for c in held] == ["8", "17"] and len(train) == 16
-    train, held = split([[run, run, run]], 9)
-    assert len(train[0]) == 2 and len(held[0]) == 1
-
-
-def trainer(folder: Path, clips: list, steps: int) -> Trainer:
-    """A tiny training run whose share follows its steps, not the clock."""
+def trainer(folder: Path, clips: Dataset, recipe: Path, *changes: str) -> Trainer:
+    """A tiny training run of 6 steps."""
     torch.manual_seed(0)
-    parts = new_parts("qae", {"backbone": {"width": 8}})
-    model = RateDistortion(parts.backbone, parts.quantizer, ContextNet(ContextConfig(width=8)))
-    plan = dataclasses.replace(training.load_recipe("qae"), batch=2, crop=32, frames=(2, 3))
-    made = Trainer(model, plan, clips, folder, seed=1)
-    made.share = lambda: made.step / steps  # type: ignore[method-assign]
-    return made
+    plan = training.load_recipe(recipe, ["steps=6", *changes])
+    return Trainer(new_objective(plan, None)[1], plan, clips, folder, seed=1)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(footage: Path, tmp_path: Path) -> None:
-    """Stopping after any step and resuming from disk gives the same weights, bit for bit."""
-    clips = load_footage([footage], tmp_path / "cache")
-    whole = trainer(tmp_path / "a", clips, 6)
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
+@pytest.mark.parametrize("codec", ["qae", "qae:paper"])
+@pytest.mark.parametrize("how", ["straight-through", "noise", "mixed"])
+def test_a_resumed_run_equals_an_uninterrupted_one(footage: Path, tmp_path: Path, codec: str, how: str) -> None:
+    """Stopping after any step and resuming from disk gives the same weights, bit for bit, however it quantizes."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, codec, f'quantization = "{how}"\n')
+    whole = trainer(tmp_path / "a", clips, plan)
     losses = [whole.train_step() for _ in range(6)]
-    first = trainer(tmp_path / "b", clips, 6)
+    assert all(np.isfinite(losses)) and len(set(losses)) == 6
+    first = trainer(tmp_path / "b", clips, plan)
     for _ in range(3):
         first.train_step()
     first.save()
-    second = trainer(tmp_path / "b", clips, 6)
+    second = trainer(tmp_path / "b", clips, plan)
     assert second.resume() and second.step == 3
     assert [second.train_step() for _ in range(3)] == losses[3:]
     for name, tensor in whole.model.state_dict().items():
@@ -96,15 +74,54 @@ def test_a_resumed_run_equals_an_uninterrupted_one(footage: Path, tmp_path: Path
         assert torch.equal(whole.average[name], second.average[name]), name
 
 
+def test_parts_of_a_batch_add_up(footage: Path, tmp_path: Path) -> None:
+    """Computing an update's crops in parts gives the loss and gradient of the whole batch; parts must be equal."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, "qae", "low_precision = false\n")
+    one, two = (trainer(tmp_path / "a", clips, plan, "batch=4", f"accumulate={n}") for n in (1, 2))
+    assert one.train_step() == pytest.approx(two.train_step(), rel=1e-5)
+    assert one.tally.norms["codec"] == pytest.approx(two.tally.norms["codec"], rel=1e-4)
+    with pytest.raises(UsageError, match="multiple of 3"):
+        trainer(tmp_path / "a", clips, plan, "batch=4", "accumulate=3")
+
+
+def test_a_run_of_minutes_resumes_in_its_plan(footage: Path, tmp_path: Path) -> None:
+    """A run measured in minutes that is cut off does the rest of its segment as it would have."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, "qae:paper")
+    whole = trainer(tmp_path / "a", clips, plan, "steps=0", "minutes=0.5", "checkpoint_seconds=1")
+    while whole.step < 4 or whole.step < whole.schedule.end:
+        whole.train_step()
+        if whole.step == 2:
+            whole.schedule.plan(whole.step, whole.seconds)
+    whole.schedule.plan(whole.step, whole.seconds)
+    whole.save()
+    losses = [whole.train_step() for _ in range(4)]
+    again = trainer(tmp_path / "a", clips, plan, "steps=0", "minutes=0.5")
+    assert again.resume() and 0 < again.share() < 1
+    assert [again.train_step() for _ in range(4)] == losses and again.share() == whole.share()
+
+
+def test_a_rule_ends_a_run(footage: Path, tmp_path: Path) -> None:
+    """Nothing learned: the paper's rule ends the run at its second validation, and it stays ended when resumed."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, "qae:paper", 'stop = "one-percent"\nevaluate_steps = 2\n')
+    ended = trainer(tmp_path / "a", clips, plan, "learning_rate=0")
+    ended.run(lambda at: None)
+    assert ended.step == 4 and "less than 1 %" in ended.tally.stopped
+    again = trainer(tmp_path / "a", clips, plan, "learning_rate=0")
+    again.resume()
+    again.run(lambda at: None)
+    assert again.step == 4
+
+
 @pytest.mark.parametrize("codec", ["qae", "qae:paper"])
 def test_train_makes_a_codec_that_codes(footage: Path, tmp_path: Path, codec: str) -> None:
     """`train` on a folder writes a checkpoint that encodes and decodes; a second run there needs --resume."""
-    recipe = tmp_path / "quick.toml"
-    name = codec.replace(":", "-")
-    recipe.write_text(f'extends = "{name}"\nbatch = 2\ncrop = 32\nframes = [4]\n')
+    recipe = quick(tmp_path, codec)
     out = tmp_path / "model.safetensors"
-    made = training.run([footage], out, codec=codec, recipe=str(recipe), minutes=0.02, quiet=True, device="cpu")
-    assert made["steps"] >= 1
+    made = training.run([footage], out, codec=codec, recipe=recipe, minutes=0.02, quiet=True, device="cpu")
+    assert made["steps"] >= 3 and made["minutes"] >= 0.02
     model = load_codec(out)
     assert model.weights_sha256.hex() == made["sha256"]
     frame = np.zeros((32, 32), np.uint8)
@@ -113,23 +130,34 @@ def test_train_makes_a_codec_that_codes(footage: Path, tmp_path: Path, codec: st
     clip, _ = model.decompress(payload.data, 0, Grid(1, 32, 32), None, Settings(8))
     assert clip.isfinite().all()
     with pytest.raises(OutputError, match="--resume"):
-        training.run([footage], out, codec=codec, recipe=str(recipe), minutes=0.02, quiet=True)
+        training.run([footage], out, codec=codec, recipe=recipe, minutes=0.02, quiet=True)
+    # weights can be started from, by the same codec only
+    parts, _ = new_objective(training.load_recipe(codec.replace(":", "-")), out)
+    assert all(torch.equal(t, model.backbone.state_dict()[n]) for n, t in parts.backbone.state_dict().items())
+    with pytest.raises(UsageError, match="--weights holds"):
+        new_objective(training.load_recipe("qae" if codec != "qae" else "qae-paper"), out)
 
 
-def test_recipes_parse_and_refuse(tmp_path: Path) -> None:
-    """Every bundled recipe parses; unknown names, fields and types are named."""
-    assert {"qae", "qae-paper"} <= set(training.recipe_names())
-    for name in training.recipe_names():
-        assert training.load_recipe(name).minutes > 0
-    with pytest.raises(UnknownNameError, match="qae-paper"):
-        training.load_recipe("nothing")
-    for text, problem in (("speed = 1", "unknown field 'speed'"), ('batch = "x"', "'batch' must be"), ("=", "TOML")):
-        path = tmp_path / "bad.toml"
-        path.write_text(text)
-        with pytest.raises(InputError, match=problem):
-            training.load_recipe(path)
-    with pytest.raises(UsageError):
-        training.run([tmp_path], tmp_path / "x", minutes=0)
+def test_a_longer_run_goes_on(footage: Path, tmp_path: Path) -> None:
+    """A finished run with more minutes or steps goes on from the share of the new length that it has reached."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, "qae:paper")
+    first = trainer(tmp_path / "a", clips, plan, "steps=2")
+    first.run(lambda at: None)
+    same = trainer(tmp_path / "a", clips, plan, "steps=2")
+    same.resume()
+    same.run(lambda at: None)
+    assert same.step == 2
+    longer = trainer(tmp_path / "a", clips, plan, "steps=5")
+    longer.resume()
+    assert longer.share() == 0.4
+    longer.run(lambda at: None)
+    assert longer.step == 5 and longer.latest is not None
+    timed = trainer(tmp_path / "a", clips, plan, "steps=0", f"minutes={2 * longer.seconds / 60}")
+    timed.resume()
+    assert timed.share() == pytest.approx(0.5)
+    timed.run(lambda at: None)
+    assert timed.step >= 6 and timed.share() == 1.0
 
 
 @pytest.mark.parametrize("k", [2, 3, 4, 7, 32, 256])

@@ -14,43 +14,72 @@ __all__ = ["train"]
 
 
 def train(
-    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Videos, or folders of videos.")],
     output: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The checkpoint to write.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DATA]...", help="Videos, pictures or volumes, or folders; none for generated data."),
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option("--recipe", metavar="NAME", help="How to train: a bundled recipe or a .toml file."),
     ] = None,
-    codec: Annotated[str, typer.Option("--codec", metavar="NAME", help="Codec; `vcodec codecs` lists them.")] = "qae",
-    minutes: Annotated[float | None, typer.Option("--minutes", min=0, help="Stop after this long.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of the recipe; may be repeated."),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option("--codec", metavar="NAME", help="Codec; default: the recipe's, or qae."),
+    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Length of the run, minutes of training.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length of the run in updates instead.")] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="Checkpoint to start from; default: from scratch.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where FILE stands.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where FILE's run stands, if it was begun.")] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 0,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, metavar="N", help="Processes that decode the material; default: all cores."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all random numbers.")] = 0,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard files, too.")] = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Train a codec on your own footage: a folder of videos in, a checkpoint for --weights out."""
+    """Train a codec on your own footage: a folder of videos in, a checkpoint for --weights out.
+
+    The run's state, log.csv, steps.csv and sample pictures stand in FILE.run. Several devices:
+    torchrun --nproc-per-node N -m vcodec train ...
+    """
     from vcodec import training
 
     made = training.run(
-        data,
+        data or [],
         output,
         codec=codec,
         recipe=recipe,
+        changes=changes or (),
         minutes=minutes,
+        steps=steps,
         weights=weights,
         resume=resume,
         device=device,
         threads=threads,
+        workers=workers,
         seed=seed,
+        tensorboard=tensorboard,
         quiet=quiet,
     )
+    if not made:  # another process of torchrun's than the first
+        return
     if as_json:
         show_json(made)
     elif not quiet:
-        show(
-            f"{output}: {codec}, {made['steps']} steps in {made['minutes']:.1f} minutes; use it with --weights {output}"
-        )
+        import shlex
+
+        # a K that this model has, near the middle
+        k = min((int(k) for k in made["validation"] if int(k)), key=lambda k: abs(k - 32), default=32)
+        show(f"{output}: {made['codec']}, {made['steps']} steps in {made['minutes']:.1f} minutes; use it with")
+        show(f"vcodec encode INPUT -o OUTPUT.vae --codec {made['codec']} --weights {shlex.quote(str(output))} --k {k}")

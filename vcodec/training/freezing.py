@@ -16,7 +16,7 @@ import torch
 
 from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec, Settings, State
-from vcodec.datasets.footage import Run
+from vcodec.datasets.base import Run
 from vcodec.entropy.context import TABLES, ContextNet, FrozenContext, widths
 from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
 from vcodec.entropy.lattice import SIDE_ROWS, SIDE_SYMBOLS

@@ -27,7 +27,9 @@ def save_state(
         tensors |= {f"optimizer.{i}.{n}": torch.as_tensor(v).contiguous().clone() for n, v in entry.items()}
     part = path.with_suffix(".part")
     save_file(tensors, part, metadata={"facts": json.dumps(facts)})
-    os.replace(part, path)  # noqa: PTH105
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def load_state(
@@ -39,10 +41,10 @@ def load_state(
             facts: dict[str, Any] = json.loads(file.metadata()["facts"])
             tensors = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
         model.load_state_dict({n[6:]: t for n, t in tensors.items() if n.startswith("model.")})
+        for name, tensor in average.items():
+            tensor.copy_(tensors[f"average.{name}"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: cannot resume from this ({error}); start a new run with another -o") from error
-    for name in average:
-        average[name] = tensors[f"average.{name}"]
     entries: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

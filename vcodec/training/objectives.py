@@ -1,0 +1,108 @@
+"""From a codec and a recipe to what is trained, and from what was trained to a codec: two plain tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from vcodec.checkpoint import Parts, load_codec, new_parts
+from vcodec.codec import Codec
+from vcodec.datasets.base import Dataset
+from vcodec.entropy.context import ContextConfig, ContextNet
+from vcodec.errors import UsageError, WeightsError
+from vcodec.registry import codec_entry
+from vcodec.training.freezing import freeze
+from vcodec.training.rate_distortion import RateDistortion
+from vcodec.training.recipe import Recipe
+from vcodec.training.reconstruction import Reconstruction, freeze_neighbours
+from vcodec.training.vae import VAE, VAEConfig
+
+__all__ = ["FREEZERS", "OBJECTIVES", "frozen", "new_objective"]
+
+Shown = Callable[[int, int], None]
+
+
+def _rate_distortion(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
+    context = ContextNet(ContextConfig(channels=parts.backbone.latent_channels))
+    if start is not None:
+        context.thaw(start.entropy.tensors())
+    return RateDistortion(
+        parts.backbone,  # type: ignore[arg-type]
+        parts.quantizer,  # type: ignore[arg-type]
+        context,
+        plan.key_weight,
+        plan.quantization,
+        plan.ks,
+        plan.validation_ks,
+    )
+
+
+def _reconstruction(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
+    own: tuple[int, ...] = parts.quantizer.config.ks  # type: ignore[union-attr, assignment]
+    missing = [k for k in plan.ks if k not in own]
+    if missing:
+        listed = ", ".join(map(str, own))
+        raise UsageError(f"'{plan.codec}' has codebooks for K = {listed}, not {missing[0]}; set model.quantizer.ks")
+    return Reconstruction(parts.backbone, parts.quantizer, plan.quantization, plan.ks)  # type: ignore[arg-type]
+
+
+def _vae(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
+    return VAE(parts.backbone, VAEConfig.read(plan.vae))
+
+
+# a recipe's loss -> what builds the model that is trained, and the entropy models whose codecs it can train
+OBJECTIVES: dict[str, tuple[Callable[[Parts, Recipe, Codec | None], nn.Module], tuple[str, ...]]] = {
+    "rate-distortion": (_rate_distortion, ("frames",)),
+    "mse": (_reconstruction, ("neighbours",)),
+    "vae": (_vae, ("neighbours",)),
+}
+
+
+def _freeze_frames(parts: Parts, model: Any, plan: Recipe, dataset: Dataset, shown: Shown) -> Codec:
+    return freeze(plan.codec, parts, model.context, dataset.runs(), progress=shown)
+
+
+def _freeze_neighbours(parts: Parts, model: Any, plan: Recipe, dataset: Dataset, shown: Shown) -> Codec:
+    fit = isinstance(model, VAE)
+    return freeze_neighbours(
+        plan.codec, parts, dataset, crop=plan.crop, frames=plan.frames[-1], fit=fit, progress=shown
+    )
+
+
+# a codec's entropy model -> what counts its tables
+FREEZERS: dict[str, Callable[[Parts, Any, Recipe, Dataset, Shown], Codec]] = {
+    "frames": _freeze_frames,
+    "neighbours": _freeze_neighbours,
+}
+
+
+def new_objective(plan: Recipe, weights: Path | None) -> tuple[Parts, nn.Module]:
+    """(the codec's parts, the model with its loss), from scratch or from a checkpoint of the same codec.
+
+    Raises UsageError, WeightsError.
+    """
+    entropy = codec_entry(plan.codec).entropy
+    start = None if weights is None else load_codec(weights)
+    if start is not None and start.name != plan.codec:
+        raise UsageError(f"--weights holds codec '{start.name}', not '{plan.codec}'")
+    parts = new_parts(plan.codec, plan.model or (start.config if start else None))
+    if start is not None:
+        try:
+            parts.backbone.load_state_dict(start.backbone.state_dict())
+            parts.quantizer.load_state_dict(start.quantizer.state_dict())
+        except RuntimeError as error:
+            raise WeightsError(f"{weights}: its sizes are not those of the recipe's model") from error
+    loss = plan.loss or next(name for name, (_, known) in OBJECTIVES.items() if entropy in known)
+    build, known = OBJECTIVES[loss]
+    if entropy not in known:
+        fitting = ", ".join(name for name, (_, entropies) in OBJECTIVES.items() if entropy in entropies)
+        raise UsageError(f"codec '{plan.codec}' is not trained with the loss '{loss}'; use {fitting}")
+    return parts, build(parts, plan, start)
+
+
+def frozen(parts: Parts, model: nn.Module, plan: Recipe, dataset: Dataset, shown: Shown) -> Codec:
+    """The codec of what was trained, its tables counted on the training material."""
+    return FREEZERS[codec_entry(plan.codec).entropy](parts, model, plan, dataset, shown)

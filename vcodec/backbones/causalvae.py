@@ -1,7 +1,7 @@
 """`imagevae` and `causalvae`: the VAEs that IV-VAE starts from and is compared with (iv-vae, sections 3.1 and 3.5).
 
-    clip ─► conv ─► block ×2 ─► ↓ ─► block ×2 ─► ↓ t↓ ─► block ×2 ─► ↓ t↓ ─► block ×3, attention, block ─► conv
-    latent ─► conv ─► block, attention, block ─► block ×3 ─► ↑ t↑ ─► block ×3 ─► ↑ t↑ ─► block ×3 ─► ↑ ─► block ×3 ─► conv
+    clip ─► conv ─► block ×2 ─► ↓ ─► block ×2 ─► ↓ t↓ ─► block ×2 ─► ↓ t↓ ─► block ×3 ─► attention ─► block ─► conv
+    latent ─► conv ─► block ─► attention ─► block ×4 ─► ↑ t↑ ─► block ×3 ─► ↑ t↑ ─► block ×3 ─► ↑ ─► block ×3 ─► conv
 
 The image VAE is the autoencoder of Stable Diffusion with RMSNorm and with channels that shrink in upsampling.  The
 causal VAE is the same with a third axis, as in MagViT-v2: each convolution of the image VAE becomes a causal one of

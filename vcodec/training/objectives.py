@@ -15,6 +15,7 @@ from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.errors import UsageError, WeightsError
 from vcodec.registry import codec_entry
 from vcodec.training.freezing import freeze
+from vcodec.training.latents import freeze_latents
 from vcodec.training.rate_distortion import RateDistortion
 from vcodec.training.recipe import Recipe
 from vcodec.training.reconstruction import Reconstruction, freeze_neighbours
@@ -57,7 +58,7 @@ def _vae(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
 OBJECTIVES: dict[str, tuple[Callable[[Parts, Recipe, Codec | None], nn.Module], tuple[str, ...]]] = {
     "rate-distortion": (_rate_distortion, ("frames",)),
     "mse": (_reconstruction, ("neighbours",)),
-    "vae": (_vae, ("neighbours",)),
+    "vae": (_vae, ("neighbours", "latents")),
 }
 
 
@@ -72,9 +73,14 @@ def _freeze_neighbours(parts: Parts, model: Any, plan: Recipe, dataset: Dataset,
     )
 
 
+def _freeze_latents(parts: Parts, model: Any, plan: Recipe, dataset: Dataset, shown: Shown) -> Codec:
+    return freeze_latents(plan.codec, parts, dataset, crop=plan.crop, frames=plan.frames[-1], progress=shown)
+
+
 # a codec's entropy model -> what counts its tables
 FREEZERS: dict[str, Callable[[Parts, Any, Recipe, Dataset, Shown], Codec]] = {
     "frames": _freeze_frames,
+    "latents": _freeze_latents,
     "neighbours": _freeze_neighbours,
 }
 

@@ -62,14 +62,14 @@ def main() -> None:
     held, used = files[8::9], [f for i, f in enumerate(files) if i % 9 != 8]
     parts = new_parts(args.codec)
     parts.backbone.load_state_dict({n: t.half().float() for n, t in load_file(args.weights).items()})
-    clips = list(rgb_clips(used, runs=2))
+    clips = list(rgb_clips(used))
     raw = torch.cat([item.mean.flatten(1) for item in posteriors(parts.backbone.eval(), clips)], 1)
     scaling = {"scale": round(1 / float(raw.std()), 4), "shift": round(float(raw.mean()), 4)}
     ready = new_parts(args.codec, {"backbone": scaling})
     ready.backbone.load_state_dict(parts.backbone.state_dict())
     codec = calibrate(args.codec, ready, posteriors(ready.backbone.eval(), clips))
-    tests = list(rgb_clips(held, runs=2, seed=1))
-    points = [measure(codec, tests, k) for k in (8, 16, 32, 64, 128, 256)]
+    tests = list(rgb_clips(held, seed=1))
+    points = [measure(codec, tests, k) for k in (16, 32, 64, 128, 256)]
     for point in points:
         print(json.dumps(point), flush=True)
     save_codec(codec, args.output, json.loads(args.notes) | scaling | {"latents": points, "clips": len(clips)})

@@ -23,7 +23,7 @@ class PlainIVVAE:
     def encode(self, x: Tensor) -> Tensor:
         """[B,3,1+4n,H,W] -> latent [B,z,1+n,H/8,W/8]."""
         self.cache = {}
-        parts = [x[:, :, :1], *x[:, :, 1:].split(4, 2)]
+        parts = [x[:, :, i : i + 4] if i else x[:, :, :1] for i in (0, *range(1, x.shape[2], 4))]
         moments = torch.cat([self.point("conv1", self.encoder(p)) for p in parts], 2)
         flat, deep = moments.chunk(2, 1)
         mean = torch.cat([flat.chunk(2, 1)[0], deep.chunk(2, 1)[0]], 1)
@@ -98,7 +98,7 @@ class PlainIVVAE:
 
     def ktc(self, name: str, x: Tensor) -> Tensor:
         """Both branches; a lone first frame stands before itself."""
-        before = x if name not in self.cache else self.cache[name]
+        before = self.cache.get(name, x)
         self.cache[name] = x[:, :, -1:]
         padded = torch.cat([before, x, torch.zeros_like(x[:, :, :1])], 2)
         deep = F.conv3d(padded, *self.parameters(f"{name}.conv_3d"), padding=(0, 1, 1))

@@ -19,8 +19,8 @@ from vcodec import bitstream, media
 from vcodec.checkpoint import bundled_path, load_codec, save_codec
 from vcodec.codec import Grid, Settings
 from vcodec.entropy.tables import SymbolReader
-from vcodec.scale import cascaded
 from vcodec.registry import CODECS
+from vcodec.scale import cascaded
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vcodec.api import VaeFile, decode, encode, open
-    from vcodec.checkpoint import load_codec, save_codec
+    from vcodec.backbones.videovae import VAEState
+    from vcodec.checkpoint import load_codec, load_state, save_codec, save_state
     from vcodec.codec import Codec, Grid, Payload, Settings
     from vcodec.datasets.latents import LatentDataset
     from vcodec.errors import (
@@ -50,6 +51,7 @@ __all__ = [
     "UnknownNameError",
     "UnsupportedError",
     "UsageError",
+    "VAEState",
     "VaeFile",
     "VcodecError",
     "WeightsError",
@@ -57,13 +59,16 @@ __all__ = [
     "decode",
     "encode",
     "load_codec",
+    "load_state",
     "open",
     "save_codec",
+    "save_state",
 ]
 
 _HOMES = {
     "vcodec.api": ("VaeFile", "decode", "encode", "open"),
-    "vcodec.checkpoint": ("load_codec", "save_codec"),
+    "vcodec.backbones.videovae": ("VAEState",),
+    "vcodec.checkpoint": ("load_codec", "load_state", "save_codec", "save_state"),
     "vcodec.codec": ("Codec", "Grid", "Payload", "Settings"),
     "vcodec.datasets.latents": ("LatentDataset",),
     "vcodec.errors": tuple(name for name in __all__ if name.endswith("Error")),

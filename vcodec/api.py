@@ -51,6 +51,7 @@ def encode(
     overwrite: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    max_memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Encode a video into a .vae file; returns its `info` with encode_fps, seconds and peak_rss_bytes.
@@ -64,7 +65,8 @@ def encode(
     over the frames of luma PSNR); k and fine are then searched, see `vcodec.search`. gop: most frames from
     keyframe to keyframe; scene_cuts: begin one at each cut as well. start, duration: seconds. fps: rate of
     a source without times. weights: a checkpoint file in place of the bundled one. threads: of torch, in
-    this process from now on.
+    this process from now on. max_memory: bytes that the networks of a video VAE may take, beside their weights;
+    pictures that need more are refused before anything is allocated (default: what the machine has).
 
     Raises MediaError, OutputError, InputError, UnknownNameError, WeightsError, UsageError.
     """
@@ -83,6 +85,7 @@ def encode(
         scene_cuts,
     )
     checkpoint = weights_data(coding.codec) if embed_weights else b""
+    coding.codec.max_memory = max_memory
     job, search = Job(footage, checkpoint, progress), None
     if k is None and given:
         goal = Goal(bitrate=bitrate, size=size, psnr=psnr)
@@ -114,13 +117,15 @@ def decode(
     overwrite: bool = False,
     device: str = "auto",
     threads: int | None = None,
+    max_memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
     """Decode a .vae file into a video; returns {frames, decode_fps, seconds, peak_rss_bytes, lost}.
 
     source: a path, "-" for standard input (it may still be being written), an open binary file. target: as
     `media.create_video` takes it: .mp4 .mkv (lossless) .y4m .npy, a folder for PNG pictures, "-" for y4m on
-    standard output; `container` overrides the suffix. start, duration: seconds from the first frame.
+    standard output; `container` overrides the suffix. start, duration: seconds from the first frame. max_memory: as
+    for `encode`.
 
     Frames whose data is damaged are concealed by the last good picture; at the end, with the target written,
     DamagedError is raised, its `report` holding what would have been returned, `lost` the first and last
@@ -134,6 +139,7 @@ def decode(
         reader = bitstream.Reader(file, name)
         info = video_info(reader.header)
         codec = codec_for_decoding(reader, weights, device, threads)
+        codec.max_memory = max_memory
         span = find_span(reader, Trim(start, duration))
         decoding = Decoding(reader, codec, span, strict=strict)
         total = _frames_within(reader, span)

@@ -19,11 +19,22 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vcodec.backbones.base import Backbone, Grid
+from vcodec.backbones.videovae import VAEState
 from vcodec.codec import Codec
-from vcodec.errors import WeightsError
+from vcodec.errors import InputError, WeightsError
 from vcodec.registry import BACKBONES, ENTROPY_MODELS, QUANTIZERS, CodecEntry, codec_entry, load
 
-__all__ = ["Parts", "bundled_path", "content_hash", "describe_codec", "load_codec", "new_parts", "save_codec"]
+__all__ = [
+    "Parts",
+    "bundled_path",
+    "content_hash",
+    "describe_codec",
+    "load_codec",
+    "load_state",
+    "new_parts",
+    "save_codec",
+    "save_state",
+]
 
 _FORMAT = 1
 _WEIGHTS = Path(__file__).parent / "weights"
@@ -184,3 +195,23 @@ def describe_codec(name: str) -> dict[str, Any]:
         "weights": "bundled" if bundled else "none",
         "sha256": codec.weights_sha256.hex() if codec else None,
     }
+
+
+def save_state(state: VAEState, path: str | Path) -> None:
+    """Write where a VAE's stream stands, replacing the file at once."""
+    target = Path(path)
+    part = target.with_name(target.name + ".part")
+    facts = json.dumps({"side": state.side, "steps": state.steps})
+    save_file({n: t.contiguous() for n, t in state.slots.items()}, part, metadata={"vcodec-state": facts})
+    part.replace(target)
+
+
+def load_state(path: str | Path) -> VAEState:
+    """A state that save_state wrote; raises InputError."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})["vcodec-state"])
+            slots = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118
+            return VAEState(str(facts["side"]), slots, int(facts["steps"]))
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: not the state of a stream ({error})") from error

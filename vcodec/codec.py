@@ -10,6 +10,7 @@ No float stands between the payload and the indices: `entropy.read` computes wit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,6 +74,14 @@ class State(NamedTuple):
     steps: int
 
 
+def physical_memory() -> int:
+    """Bytes of memory that the machine has; without an answer, no bound."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 2**62
+
+
 class Codec:
     """Clip ↔ payload, with explicit state.  ``state=None`` starts a GOP: the chunk decodes alone."""
 
@@ -82,6 +91,7 @@ class Codec:
         self.name, self.backbone, self.quantizer, self.entropy = name, backbone.eval(), quantizer.eval(), entropy
         self.weights_sha256 = weights_sha256
         self.device = torch.device("cpu")
+        self.max_memory: int | None = None  # bytes that a step may take; None: what the machine has
         self.config: dict[str, Any] = {}  # effective configuration, as the checkpoint keeps it
         for module in (backbone, quantizer):
             module.requires_grad_(False)
@@ -159,6 +169,20 @@ class Codec:
             out.append((np.ascontiguousarray(y), np.ascontiguousarray(c[0]), np.ascontiguousarray(c[1])))
         return out
 
+    def _check_memory(self, height: int, width: int) -> None:
+        """Refuse pictures whose steps would not fit, before anything is allocated for them."""
+        needed = self.backbone.memory(self.step_frames, height, width)
+        if not needed:
+            return
+        limit = self.max_memory
+        if limit is None:
+            limit = torch.cuda.mem_get_info(self.device)[1] if self.device.type == "cuda" else physical_memory()
+        if needed > limit:
+            raise InputError(
+                f"{self.name} needs about {needed / 2**30:.1f} GiB for pictures of {width}x{height}, and may take "
+                f"{limit / 2**30:.1f} GiB: scale the video down, choose a smaller codec, or raise --max-memory"
+            )
+
     # ------------------------------------------------------------------ clip <-> payload
 
     def _at(self, settings: Settings, step: int) -> tuple[int, int]:
@@ -175,6 +199,7 @@ class Codec:
         self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter | None = None
     ) -> tuple[Payload, Tensor | None, State]:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
+        self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
         writer = SymbolWriter() if writer is None else writer
         inner, memory, steps = state if state is not None else (None, None, 0)
         decoded, written = [], []
@@ -206,6 +231,7 @@ class Codec:
 
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
+        self._check_memory(grid.height, grid.width)
         inner, memory, steps = state if state is not None else (None, None, 0)
         sizes = self.backbone.step_sizes(grid.frames, state is None)
         shapes = [tuple(self.backbone.step_shape(n, grid.height, grid.width)) for n in sizes]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,8 @@ class LatentCoder:
     def drawn(self, mean: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """A draw around means [z,t,h,w], with the posterior deviation of each channel."""
         noise = torch.randn(mean.shape, generator=generator)
-        return mean + noise * self.quantizer.deviation[:, None, None, None]
+        drawn: Tensor = mean + noise * self.quantizer.deviation[:, None, None, None]
+        return drawn
 
     def latents(self, frames: int, first: bool) -> int:
         """Latents of so many frames of a chunk or a GOP; first: from its start on."""
@@ -105,12 +107,13 @@ def read_index(path: str | Path, coder: LatentCoder) -> LatentIndex:
         header, index, total = reader.header, reader.index(), reader.frames() or 0
     if header.weights_sha256 != coder.weights_sha256:
         raise InputError(
-            f"{path} was made with {header.codec} and weights {header.weights_sha256.hex()[:12]}, not with {coder.name} "
-            f"and {coder.weights_sha256.hex()[:12]}: its latents are of another space; encode it again, or leave it out"
+            f"{path} was made with {header.codec} and weights {header.weights_sha256.hex()[:12]}, not with "
+            f"{coder.name} and {coder.weights_sha256.hex()[:12]}: its latents are of another space; encode it again, "
+            "or leave it out"
         )
     starts = [*index.first_frames, total]
     gops, latent = [], 0
-    for first, end in zip(starts, starts[1:]):
+    for first, end in itertools.pairwise(starts):
         count = coder.latents(end - first, first=True)
         gops.append(Gop(first, end - first, latent, count))
         latent += count
@@ -147,7 +150,7 @@ class GopParser:
         return torch.stack(self._found[start:stop], 1)
 
     def _parse(self, stop: int) -> None:
-        index, coder = self._index, self._coder
+        index = self._index
         with _opened(index.path) as reader:
             reader.seek(self._gop.first_frame)
             for record in reader:

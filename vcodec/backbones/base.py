@@ -89,6 +89,10 @@ class Backbone(nn.Module, ABC):
         """Shape of the latent of one step of so many frames."""
         return self.latent_shape(self.codable_grid(Grid(frames, height, width)))
 
+    def memory(self, frames: int, height: int, width: int) -> int:
+        """Bytes that one step of so many frames takes at most, beside the weights; 0: too little to be of account."""
+        return 0
+
     @abstractmethod
     def encode(self, clip: Tensor, state: Any, k: int) -> tuple[Latent, Any]:
         """Latent of one step; deterministic."""

@@ -1,7 +1,7 @@
 """`imagevae` and `causalvae`: the VAEs that IV-VAE starts from and is compared with (iv-vae, sections 3.1 and 3.5).
 
-    clip ─► conv ─► block ×2 ─► ↓ ─► block ×2 ─► ↓ t↓ ─► block ×2 ─► ↓ t↓ ─► block ×2 ─► block, attention, block ─► conv
-    latent ─► conv ─► block, attention, block ─► block ×3 ─► ↑ t↑ ─► block ×3 ─► ↑ t↑ ─► block ×3 ─► ↑ ─► block ×3 ─► conv
+    clip ─► conv ─► block ×2 ─► ↓ ─► block ×2 ─► ↓ t↓ ─► block ×2 ─► ↓ t↓ ─► block ×3 ─► attention ─► block ─► conv
+    latent ─► conv ─► block ─► attention ─► block ×4 ─► ↑ t↑ ─► block ×3 ─► ↑ t↑ ─► block ×3 ─► ↑ ─► block ×3 ─► conv
 
 The image VAE is the autoencoder of Stable Diffusion with RMSNorm and with channels that shrink in upsampling.  The
 causal VAE is the same with a third axis, as in MagViT-v2: each convolution of the image VAE becomes a causal one of
@@ -67,7 +67,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         y = self.conv1(norm_silu(self.norm1, x), stream)
         y = self.conv2(norm_silu(self.norm2, y), stream)
-        return y + (self.shortcut(x) if hasattr(self, "shortcut") else x)
+        return y + (self.shortcut(x) if hasattr(self, "shortcut") else x)  # type: ignore[no-any-return]
 
 
 class Attention(AttentionBlock):
@@ -83,14 +83,14 @@ class TimeDown(TimeConv):
     def __init__(self, width: int) -> None:
         super().__init__(width, width, 1)
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:  # type: ignore[override]
         b = stream.batch
         head, rest = stream.split(x)
         before = head if head is not None else stream.before(self.slot, x)
         stream.now[self.slot] = x[-b:].clone()
         out = [] if head is None else [F.conv2d(head, self.weight.sum(2), self.bias)]
         if len(rest):
-            line = torch.cat([before, rest]).unflatten(0, (-1, b))
+            line = torch.cat([before, rest]).unflatten(0, (-1, b))  # type: ignore[no-untyped-call]
             parts = [line[i : len(line) - 2 + i : 2].flatten(0, 1) for i in range(3)]
             out.append(self.stacked(parts))
         return torch.cat(out)
@@ -186,6 +186,11 @@ class CausalVAE(VideoVAE):
     """The baseline: clips [B,3,T,H,W] in 0..1 to latents [B,z,1+(T−1)/4,H/8,W/8] and back; see VideoVAE."""
 
     conv: Conv = CausalConv
+    live_maps = 12.0
+    slot_maps = 25.0
+    # three taps in each of 12 layers at one latent a step reach far: 24 latents, and 14 at the other resolutions
+    decoder_preroll = 39
+    encoder_preroll = 30
 
     def __init__(self, config: CausalVAEConfig) -> None:
         super().__init__(config)
@@ -212,4 +217,5 @@ class ImageVAE(CausalVAE):
     step_frames = 1
     lead_frames = 0
     chunk_frames = GROUP
+    live_maps, slot_maps = 10.0, 0.0
     decoder_preroll = encoder_preroll = 0

@@ -11,8 +11,11 @@ left out by the pointwise convolution behind them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vcodec.backbones import causalvae, ivvae
 from vcodec.backbones.vae_layers import AttentionBlock, CausalConv, RMSNorm
@@ -46,7 +49,7 @@ def inflate_causal(image: causalvae.ImageVAE, video: causalvae.CausalVAE, tap: i
             raise InputError(f"an image VAE has no '{name}'")
     for module in video.modules():
         if isinstance(module, (causalvae.Down, causalvae.Up)) and hasattr(module, "time_conv"):
-            conv = module.time_conv
+            conv: Any = module.time_conv
             one = torch.eye(conv.in_channels).to(conv.weight)
             conv.weight[:, :, 2, 0, 0] = one.repeat(conv.out_channels // conv.in_channels, 1)
 
@@ -57,20 +60,20 @@ def inflate_ktc(image: causalvae.ImageVAE, video: ivvae.IVVAE) -> None:
     _check(image, video, 2)
     for attention in (m for m in video.modules() if isinstance(m, AttentionBlock)):
         attention.proj.weight.zero_()
-        assert attention.proj.bias is not None
-        attention.proj.bias.zero_()
+        torch.nn.init.zeros_(attention.proj.bias)  # type: ignore[arg-type]
     for source, target in _pairs(image, video):
         _set(source, target)
     for first, down in enumerate(m for m in video.encoder.modules() if isinstance(m, ivvae.Down)):
         if hasattr(down, "time_conv"):  # the first of frames (0,1), (2,3), then the second of (0,2)
             down.time_conv.weight.zero_()
             down.time_conv.weight[:, :, first - 1, 0, 0] = torch.eye(down.time_conv.in_channels)
-            down.time_conv.bias.zero_()
+            torch.nn.init.zeros_(down.time_conv.bias)  # type: ignore[arg-type]
     for up in (m for m in video.decoder.modules() if isinstance(m, ivvae.Up)):
         if hasattr(up, "time_conv"):
             up.time_conv.weight[:, :, 0, 0, 0] = torch.eye(up.time_conv.in_channels).repeat(2, 1)
-            up.time_conv.bias.zero_()
-    pac, z = video.encoder.head["2"], video.latent_channels
+            torch.nn.init.zeros_(up.time_conv.bias)  # type: ignore[arg-type]
+    pac: Any = video.encoder.head["2"]
+    z = video.latent_channels
     pac.PAC_conv.conv.weight.zero_()
     pac.PAC_conv.conv.bias.zero_()
     at, count = pac.RATES.index(1), len(pac.RATES)
@@ -79,7 +82,7 @@ def inflate_ktc(image: causalvae.ImageVAE, video: ivvae.IVVAE) -> None:
         pac.PAC_conv.conv.weight[rows, columns, 0, 0] = torch.eye(z)
 
 
-def _check(image: causalvae.ImageVAE, video: nn.Module, parts: int) -> None:
+def _check(image: Any, video: Any, parts: int) -> None:
     have, want = image.config, video.config
     if have.base != want.base or have.latent_channels * parts != want.latent_channels:
         raise InputError(
@@ -89,20 +92,24 @@ def _check(image: causalvae.ImageVAE, video: nn.Module, parts: int) -> None:
         )
 
 
-def _pairs(image: causalvae.ImageVAE, video: ivvae.IVVAE) -> list[tuple[nn.Module, nn.Module]]:
+def _pairs(image: causalvae.ImageVAE, video: ivvae.IVVAE) -> list[tuple[Any, Any]]:
     """Layers that correspond, in order; the attention that only the video model has is left out."""
 
-    def layers(items: nn.ModuleList) -> list[nn.Module]:
+    def layers(items: Iterable[Any]) -> list[Any]:
         return [m for m in items if not isinstance(m, ivvae.Attention)]
 
+    e: Any
+    f: Any
+    d: Any
+    g: Any
     e, f, d, g = image.encoder, video.encoder, image.decoder, video.decoder
-    pairs: list[tuple[nn.Module, nn.Module]] = [(e.conv1, f.conv1), *zip(e.downsamples, layers(f.downsamples))]
+    pairs: list[tuple[Any, Any]] = [(e.conv1, f.conv1), *zip(e.downsamples, layers(f.downsamples))]
     pairs += [*zip(e.middle, f.middle), (e.norm, f.head["0"]), (e.head, f.head["2"].PAC_1)]
     pairs += [(image.conv1, video.conv1), (image.conv2, video.conv2), (d.conv1, g.conv1), *zip(d.middle, g.middle)]
     return [*pairs, *zip(d.upsamples, layers(g.upsamples)), (d.norm, g.head["0"]), (d.head, g.head["2"])]
 
 
-def _set(source: nn.Module, target: nn.Module) -> None:
+def _set(source: Any, target: Any) -> None:
     """Both halves of a layer from the image VAE's."""
     if isinstance(source, RMSNorm) and isinstance(target, RMSNorm):
         target.gamma.copy_(source.gamma.repeat(target.parts, 1, 1, 1))
@@ -124,7 +131,7 @@ def _set(source: nn.Module, target: nn.Module) -> None:
         _branches(source, target.conv_2d, target.conv_3d)
 
 
-def _joint(source: nn.Module, target: nn.Conv2d) -> None:
+def _joint(source: Any, target: Any) -> None:
     weight: Tensor = source.weight
     outputs, inputs = weight.shape[:2]
     target.weight.zero_()
@@ -133,7 +140,7 @@ def _joint(source: nn.Module, target: nn.Conv2d) -> None:
     target.bias.copy_(source.bias.repeat(2))
 
 
-def _branches(source: nn.Module, flat: nn.Conv2d, deep: nn.Conv3d) -> None:
+def _branches(source: Any, flat: Any, deep: Any) -> None:
     """2D branch reads the first half of the input, 3D branch the second; both read the picture itself."""
     weight: Tensor = source.weight
     inputs = weight.shape[1]

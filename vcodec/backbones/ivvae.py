@@ -3,8 +3,8 @@
 Every feature map is two halves on its channels: "2D", which ends as the keyframe of each group of four frames, and
 "3D", which ends as the whole group.  Both branches of a KTC convolution read both halves.
 
-    clip [B,3,1+4n,H,W] ─► KTC conv ─► KTC ×2 ─► ↓ ─► KTC ×2 ─► ↓ t↓ ─► KTC ×2 ─► ↓ t↓ ─► attention, 2D ×4 ─► PAC
-                                                                                  mean, log variance [B,z,1+n,H/8,W/8] ◄┘
+    clip [B,3,1+4n,H,W] ─► KTC conv ─► KTC ×2 ─► ↓ ─► KTC ×2 ─► ↓ t↓ ─► KTC ×2 ─► ↓ t↓ ─► 2D ×4, attention ─► PAC
+                                                                                 mean, log variance [B,z,1+n,H/8,W/8] ◄┘
     latent ─► conv ─► 2D ×5, attention ─► ↑ t↑ ─► KTC ×3 ─► ↑ t↑ ─► KTC ×3 ─► ↑ ─► KTC ×3 ─► heads
                                                   frame 0 and the first of each group from 2D, the others from 3D ◄┘
 
@@ -90,8 +90,8 @@ class KTCPoint(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = torch.cat([self.conv_2d.weight, self.conv_3d.weight[:, :, 0]])
-        assert self.conv_2d.bias is not None and self.conv_3d.bias is not None
-        return F.conv2d(x, weight, torch.cat([self.conv_2d.bias, self.conv_3d.bias]))
+        biases = (self.conv_2d.bias, self.conv_3d.bias)
+        return F.conv2d(x, weight, torch.cat([b for b in biases if b is not None]))
 
 
 class JointConv(nn.Module):
@@ -126,7 +126,7 @@ class KTCBlock(nn.Module):
         y = self.residual["2"](norm_silu(self.residual["0"], x), stream)
         y = self.residual["6"](norm_silu(self.residual["3"], y), stream)
         skip = self.shortcut(x) if hasattr(self, "shortcut") else x
-        return y + skip if y.requires_grad else y.add_(skip)
+        return y + skip if y.requires_grad else y.add_(skip)  # type: ignore[no-any-return]
 
 
 class JointBlock(nn.Module):
@@ -203,20 +203,20 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         flat, deep = x.chunk(2, 1)
-        flat = upsample(flat, self.resample_2d["1"])
+        flat = upsample(flat, self.resample_2d["1"])  # type: ignore[arg-type]
         if hasattr(self, "time_conv"):
             b = stream.batch
             head, rest = stream.split(deep)
             frames = [] if head is None else [head]
             if len(rest):
-                two = F.conv2d(rest, self.time_conv.weight[:, :, 0], self.time_conv.bias).unflatten(0, (-1, b))
+                two = F.conv2d(rest, self.time_conv.weight[:, :, 0], self.time_conv.bias).unflatten(0, (-1, b))  # type: ignore[no-untyped-call]
                 frames += [t for step in two for t in step.chunk(2, 1)]
             deep = torch.cat(frames)
             head, rest = stream.split(flat)  # a frame shown twice is upsampled once
             frames = [] if head is None else [head]
-            frames += [step for step in rest.split(b) for _ in range(2)]
+            frames += [step for step in rest.split(b) for _ in range(2)]  # type: ignore[no-untyped-call]
             flat = torch.cat(frames)
-        return torch.cat([flat, upsample(deep, self.resample_3d["1"])], 1)
+        return torch.cat([flat, upsample(deep, self.resample_3d["1"])], 1)  # type: ignore[arg-type]
 
 
 class ParallelAtrousConv(nn.Module):
@@ -247,7 +247,7 @@ class Head(nn.Module):
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         b = stream.batch
         head, rest = stream.split(x)
-        groups = rest.unflatten(0, (-1, 4, b))
+        groups = rest.unflatten(0, (-1, 4, b))  # type: ignore[no-untyped-call]
         keys = ([] if head is None else [head]) + [g[0] for g in groups]
         flat = list(self.conv_2d(torch.cat(keys)).split(b))
         out = [] if head is None else [flat.pop(0)]
@@ -257,7 +257,7 @@ class Head(nn.Module):
             ends = [f for group in groups for f in (group[2], group[3], zero)]
             wide = torch.cat([torch.cat(taps[::2]), torch.cat(taps[1::2]), torch.cat(ends)], 1)
             kernel = self.conv_3d.weight.transpose(1, 2).flatten(1, 2)
-            deep = F.conv2d(wide, kernel, self.conv_3d.bias, padding=1).split(3 * b)
+            deep = F.conv2d(wide, kernel, self.conv_3d.bias, padding=1).split(3 * b)  # type: ignore[no-untyped-call]
             for key, others in zip(flat, deep, strict=True):
                 out += [key, others]
         return torch.cat(out)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -85,13 +86,13 @@ class RMSNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(channels, *[1] * trailing))
 
     def forward(self, x: Tensor) -> Tensor:
-        halves = x.unflatten(1, (self.parts, -1))
+        halves = x.unflatten(1, (self.parts, -1))  # type: ignore[no-untyped-call]
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         norm = torch.linalg.vector_norm(halves, dim=2, keepdim=True, dtype=wide)
         scale = math.sqrt(halves.shape[2]) / norm.clamp_min(1e-12)
         y = (halves * scale).to(x.dtype).flatten(1, 2)
         gain = self.gamma.view(1, -1, 1, 1)
-        return y * gain if learns(x, gain) else y.mul_(gain)
+        return y * gain if learns(x, gain) else y.mul_(gain)  # type: ignore[no-any-return]
 
 
 class AttentionBlock(nn.Module):
@@ -148,7 +149,7 @@ class GroupCausalConv(TimeConv):
         early, middle, _ = self.taps()
         return F.conv2d(x, early + middle, self.bias, padding=1)
 
-    def forward(self, x: Tensor, stream: Stream, out: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, stream: Stream, out: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """[T·B,I,H,W] -> [T·B,O,H,W]; T is whole groups, and the first frame of all before them.
 
         out: where to write it, in inference.
@@ -175,17 +176,17 @@ class GroupCausalConv(TimeConv):
     def later(self, x: Tensor, batch: int) -> Tensor:
         """The frame after each frame of its group, zero after the last."""
         after = torch.cat([x[batch:], torch.zeros_like(x[:batch])])
-        after.unflatten(0, (-1, self.group, batch))[:, -1] = 0
+        after.unflatten(0, (-1, self.group, batch))[:, -1] = 0  # type: ignore[no-untyped-call]
         return after
 
     def _transformed(self, x: Tensor, earlier: Tensor, batch: int, out: Tensor) -> None:
         """Two frames for four products in place of six: Winograd's F(2,3) over time (Lavin & Gray 2016)."""
         first, plus, minus, last = self._kernels()
-        pairs, past = x.unflatten(0, (-1, 2, batch)), earlier.unflatten(0, (-1, 2, batch))
+        pairs, past = x.unflatten(0, (-1, 2, batch)), earlier.unflatten(0, (-1, 2, batch))  # type: ignore[no-untyped-call]
         d0, d1, d2 = past[:, 0], pairs[:, 0], pairs[:, 1]
 
         def conv(frames: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-            return F.conv2d(frames.flatten(0, 1), kernel, bias, padding=1).unflatten(0, (-1, batch))
+            return F.conv2d(frames.flatten(0, 1), kernel, bias, padding=1).unflatten(0, (-1, batch))  # type: ignore[no-any-return, no-untyped-call]
 
         inner = d1 + d2
         both = conv(inner, plus, self.bias)
@@ -196,7 +197,7 @@ class GroupCausalConv(TimeConv):
         torch.sub(start[:, :-1], start[:, 1:], out=end[:, :-1])
         end[:, -1] = start[:, -1]
         tail = conv(inner, last)
-        frames = out.unflatten(0, (-1, 2, batch))
+        frames = out.unflatten(0, (-1, 2, batch))  # type: ignore[no-untyped-call]
         torch.add(even.add_(both), odd, out=frames[:, 0])
         torch.sub(both.sub_(odd), tail, out=frames[:, 1])
 
@@ -217,7 +218,7 @@ class CausalConv(TimeConv):
     def image(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight.sum(2), self.bias, padding=self.space)
 
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:  # type: ignore[override]
         """[T·B,I,H,W] -> [T·B,O,H,W]."""
         b = stream.batch
         head, rest = stream.split(x)
@@ -232,7 +233,7 @@ class CausalConv(TimeConv):
 
 def frame_pairs(x: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     """First and second frames of each pair, [T/2·B,C,H,W] both."""
-    pairs = x.unflatten(0, (-1, 2, batch))
+    pairs = x.unflatten(0, (-1, 2, batch))  # type: ignore[no-untyped-call]
     return pairs[:, 0].flatten(0, 1), pairs[:, 1].flatten(0, 1)
 
 
@@ -241,8 +242,8 @@ def learns(x: Tensor, weight: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
 
 
-def norm_silu(norm: RMSNorm, x: Tensor) -> Tensor:
-    """SiLU of a norm, in place where no gradient is wanted."""
+def norm_silu(norm: Any, x: Tensor) -> Tensor:
+    """SiLU of an RMSNorm, in place where no gradient is wanted."""
     return F.silu(norm(x), inplace=not learns(x, norm.gamma))
 
 

@@ -79,6 +79,9 @@ class VideoVAE(Backbone):
     #: latents before a window from which decoding it alone is exact; the same for encoding
     decoder_preroll = 7
     encoder_preroll = 5
+    #: maps of `base` channels alive at once for each frame of a call, and kept from call to call (see `memory`)
+    live_maps = 30.0
+    slot_maps = 21.0
     #: equal parts of the latent's channels with statistics of their own (keyframe half, temporal half)
     halves = 1
 
@@ -175,6 +178,16 @@ class VideoVAE(Backbone):
         steps = 1 + (grid.frames - 1) // self.group
         return LatentShape(self.latent_channels, steps, grid.height // STRIDE, grid.width // STRIDE)
 
+    def memory(self, frames: int, height: int, width: int) -> int:
+        """Bytes that coding so many frames in one call takes, beside the weights: activations and slots.
+
+        From the widest layers, where all is full resolution: about so many maps of `base` channels are alive at once,
+        and the slots keep so many of a single frame (measured; the float32 figures for decoding, the larger side).
+        """
+        grid = self.codable_grid(Grid(frames, height, width))
+        pixels, item = grid.height * grid.width, next(self.parameters()).element_size()
+        return round(pixels * self.config.base * item * (self.live_maps * grid.frames + self.slot_maps))  # type: ignore[no-any-return]
+
     def macs(self, grid: Grid) -> dict[str, float]:
         """Counted by running the networks on tensors without memory."""
         with torch.device("meta"):
@@ -209,7 +222,7 @@ def _frames(clip: Tensor) -> Tensor:
 
 def _clip(frames: Tensor, batch: int) -> Tensor:
     """[T·B,C,H,W] -> [B,C,T,H,W]."""
-    return frames.unflatten(0, (-1, batch)).permute(1, 2, 0, 3, 4).contiguous()
+    return frames.unflatten(0, (-1, batch)).permute(1, 2, 0, 3, 4).contiguous()  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _after(stream: Stream, side: str, state: VAEState | None, steps: int) -> VAEState:

@@ -10,7 +10,21 @@ from typing import Annotated, Any
 import typer
 
 from vcodec import __version__
-from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, importing, info, rd_curve, study, train, verify
+from vcodec.cli import (
+    cat,
+    codecs,
+    cut,
+    decode,
+    encode,
+    evaluate,
+    importing,
+    info,
+    rd_curve,
+    study,
+    study_cache,
+    train,
+    verify,
+)
 from vcodec.cli.display import ReaderGoneError
 
 __all__ = ["command"]
@@ -28,6 +42,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "train": train.train,
     "import": importing.import_weights,
 }
+
+_STUDIES: dict[str, Callable[..., None]] = {"cache": study_cache.cache, **study.COMMANDS}
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -76,7 +92,7 @@ def command() -> Any:
     for name, function in _COMMANDS.items():
         app.command(name, context_settings=_SETTINGS)(_guarded(function))
     studies = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The papers' experiments.")
-    for name, experiment in study.COMMANDS.items():
+    for name, experiment in _STUDIES.items():
         studies.command(name, context_settings=_SETTINGS)(_guarded(experiment))
     app.add_typer(studies, name="study")
     return typer.main.get_command(app)

@@ -38,6 +38,7 @@ def decode(
     weights: options.Weights = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    max_memory: options.MaxMemory = None,
     force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -64,6 +65,7 @@ def decode(
                 overwrite=force,
                 device=device,
                 threads=threads,
+                max_memory=max_memory,
                 progress=progress,
             )
         except DamagedError as error:

@@ -65,6 +65,7 @@ def encode(
     ] = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
+    max_memory: options.MaxMemory = None,
     force: options.Force = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -95,6 +96,7 @@ def encode(
         "overwrite": force,
         "device": device,
         "threads": threads,
+        "max_memory": max_memory,
     }
     if outdir is not None:
         if output is not None:

@@ -17,6 +17,7 @@ __all__ = [
     "Duration",
     "Force",
     "Json",
+    "MaxMemory",
     "Output",
     "Quiet",
     "Start",
@@ -115,6 +116,10 @@ Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, c
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, metavar="N", help="Threads of the networks; default: all cores."),
+]
+MaxMemory = Annotated[
+    int | None,
+    typer.Option("--max-memory", metavar="SIZE", parser=parse_size, help="Most a video VAE may take: 4GiB."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no notes, no summary.")]

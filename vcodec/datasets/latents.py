@@ -162,7 +162,7 @@ class LatentStream(IterableDataset[Tensor]):
                     at = int(rng.integers(len(waiting)))
                     waiting[at], waiting[-1] = waiting[-1], waiting[at]
                     yield waiting.pop()
-        rng.shuffle(waiting)  # type: ignore[arg-type]
+        rng.shuffle(waiting)
         yield from waiting
 
 

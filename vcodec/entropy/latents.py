@@ -83,8 +83,8 @@ class Quantizer(Protocol):
 class LatentMemory(NamedTuple):
     """The previous latent frame: indices and errors of their prediction, integer-valued float32 [1,z,h,w]."""
 
-    index: Tensor
-    error: Tensor
+    indices: Tensor
+    errors: Tensor
 
 
 class LatentPlan(NamedTuple):
@@ -329,4 +329,4 @@ class LatentEntropy:
                 raise DamagedError(f"a payload holds an index beyond its codebook of {k} levels")
             indices[at], errors[at] = own, self._error(own, p)
         memory = self._after(field)
-        return memory.index.long(), memory
+        return memory.indices.long(), memory

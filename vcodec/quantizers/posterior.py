@@ -47,7 +47,7 @@ class PosteriorQuantizer(nn.Module):
     def step(self, k: int, fine: int = 0) -> Tensor:
         """Distance of two levels, [z,1,1,1]."""
         factor = 2.0 * self.reach / k * 2.0 ** (-fine / 32.0)
-        return (self.deviation * factor)[:, None, None, None]
+        return (self.deviation * factor)[:, None, None, None]  # type: ignore[no-any-return]
 
     def quantize(self, values: Tensor, k: int, fine: int = 0) -> Tensor:
         """Index of the nearest level, int64, same shape; zero is the centre."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vcodec.backbones.videovae import VideoVAE
 from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec
+from vcodec.datasets.base import Dataset
 from vcodec.entropy.latents import (
     ERROR_ONE,
     MEAN_ONE,
@@ -32,7 +33,7 @@ from vcodec.entropy.tables import integer_rows
 from vcodec.errors import InputError
 from vcodec.quantizers.posterior import PosteriorQuantizer
 
-__all__ = ["Latents", "calibrate", "posteriors", "uncalibrated"]
+__all__ = ["Latents", "calibrate", "freeze_latents", "posteriors", "uncalibrated"]
 
 LEVELS = (4, 8, 16, 32, 64, 128, 256)
 
@@ -79,6 +80,24 @@ def calibrate(
         tensors = _fit(quantizer, [item.mean.clone() for item in latents], steps, seed, progress)
     tensors["tables"] = _tables(tensors, quantizer, latents)
     return assemble(name, parts, LatentEntropy(tensors))
+
+
+def freeze_latents(
+    name: str,
+    parts: Parts,
+    dataset: Dataset,
+    *,
+    crop: int,
+    frames: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Codec:
+    """As calibrate, on clips drawn from a training dataset."""
+    backbone = parts.backbone.eval()
+    if not isinstance(backbone, VideoVAE):
+        raise TypeError("latents are of video VAEs")
+    drawn = (dataset.batch(np.random.default_rng((seed, i)), 4, frames, crop).clip("rgb") for i in range(12))
+    return calibrate(name, parts, posteriors(backbone, (c for batch in drawn for c in batch)), progress=progress)
 
 
 class _Predictors(nn.Module):

@@ -15,6 +15,7 @@ from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.errors import UsageError, WeightsError
 from vcodec.registry import codec_entry
 from vcodec.training.freezing import freeze
+from vcodec.training.latents import freeze_latents
 from vcodec.training.layered import LayerCoding, draw_pictures, freeze_layers
 from vcodec.training.rate_distortion import RateDistortion
 from vcodec.training.recipe import Recipe
@@ -66,7 +67,7 @@ OBJECTIVES: dict[str, tuple[Callable[[Parts, Recipe, Codec | None], nn.Module], 
     "rate-distortion": (_rate_distortion, ("frames",)),
     "layers": (_layers, ("layers",)),
     "mse": (_reconstruction, ("neighbours",)),
-    "vae": (_vae, ("neighbours",)),
+    "vae": (_vae, ("neighbours", "latents")),
 }
 
 
@@ -85,10 +86,15 @@ def _freeze_layers(parts: Parts, model: Any, plan: Recipe, dataset: Dataset, sho
     return freeze_layers(plan.codec, parts, model.context, draw_pictures(dataset, 0, 4000), dataset, progress=shown)
 
 
+def _freeze_latents(parts: Parts, model: Any, plan: Recipe, dataset: Dataset, shown: Shown) -> Codec:
+    return freeze_latents(plan.codec, parts, dataset, crop=plan.crop, frames=plan.frames[-1], progress=shown)
+
+
 # a codec's entropy model -> what counts its tables
 FREEZERS: dict[str, Callable[[Parts, Any, Recipe, Dataset, Shown], Codec]] = {
     "frames": _freeze_frames,
     "layers": _freeze_layers,
+    "latents": _freeze_latents,
     "neighbours": _freeze_neighbours,
 }
 

@@ -1,0 +1,224 @@
+"""The video VAEs: the released structure, streams, inflation, windows, states, memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.plain_ivvae import PlainIVVAE
+from vcodec.backbones.base import Grid
+from vcodec.backbones.causalvae import PRESETS as CAUSAL_PRESETS
+from vcodec.backbones.causalvae import CausalVAE, CausalVAEConfig, ImageVAE
+from vcodec.backbones.inflation import THIRD_BRANCH_FRAME, inflate_causal, inflate_ktc
+from vcodec.backbones.ivvae import IVVAE, PRESETS, IVVAEConfig
+from vcodec.backbones.vae_layers import GroupCausalConv, RMSNorm, Stream
+from vcodec.backbones.videovae import VideoVAE
+from vcodec.checkpoint import load_state, save_state
+from vcodec.errors import InputError
+
+COUNTS = {"z4": 107_170_842, "z8": 107_379_150, "z16": 107_798_550, "z16-dim96": 241_854_742}
+
+
+def made(kind: type[VideoVAE], z: int = 4, base: int = 4) -> VideoVAE:
+    """A network with random weights, every part in use, in float64."""
+    torch.manual_seed(3)
+    config = IVVAEConfig(z, base, 1.3, 0.1) if kind is IVVAE else CausalVAEConfig(z, base, 1.3, 0.1)
+    model = kind(config).double().eval()
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def clip_of(frames: int, height: int = 16, width: int = 24, batch: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(frames)
+    return torch.rand(batch, 3, frames, height, width, generator=generator, dtype=torch.float64)
+
+
+def test_parameters_are_those_of_the_paper() -> None:
+    """ivvae has exactly the released counts; causalvae is 127 M ± 1 % at base 96."""
+    with torch.device("meta"):
+        for name, count in COUNTS.items():
+            assert sum(p.numel() for p in IVVAE(PRESETS[name]).parameters()) == count
+        for name in ("z4", "z8", "z16"):
+            count = sum(p.numel() for p in CausalVAE(CAUSAL_PRESETS[name]).parameters())
+            assert abs(count / 127e6 - 1) <= 0.01
+
+
+@pytest.mark.parametrize("z", [2, 4])
+@pytest.mark.parametrize("frames", [1, 9])
+def test_ivvae_is_the_released_structure(z: int, frames: int) -> None:
+    """The same weights give the latents and frames of the structure written down plainly, a group at a time."""
+    model = made(IVVAE, z)
+    plain = PlainIVVAE(dict(model.state_dict()), 1.3, 0.1)
+    clip = clip_of(frames, batch=2)
+    with torch.inference_mode():
+        latent = model.encode(clip)[0].values
+        torch.testing.assert_close(latent, plain.encode(clip * 2 - 1), atol=1e-10, rtol=0)
+        torch.testing.assert_close(model.decode(latent)[0] * 2 - 1, plain.decode(latent), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_transforming_over_time_is_the_convolution(group: int) -> None:
+    """Four products for two frames (inference) equal three taps (training), to float64's precision."""
+    torch.manual_seed(0)
+    conv = GroupCausalConv(32, 6, group).double()
+    x = torch.randn((1 + 2 * group) * 2, 32, 5, 7, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    slow = conv(x, Stream(2, True, {}))
+    with torch.inference_mode():
+        fast = conv(x, Stream(2, True, {}), torch.empty_like(slow))
+    torch.testing.assert_close(fast, slow, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [IVVAE, CausalVAE, ImageVAE])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_streams_equal_a_single_step(kind: type[VideoVAE], dtype: torch.dtype, bound: float) -> None:
+    """Chunks of any number of groups give what one call gives: 1e-5 in fp32, exactly in fp64."""
+    torch.manual_seed(3)
+    model = (IVVAE(IVVAEConfig(4, 4)) if kind is IVVAE else kind(CausalVAEConfig(4, 4))).to(dtype).eval()
+    clip = clip_of(17).to(dtype)
+    with torch.inference_mode():
+        whole = model.encode(clip)[0].values
+        state, parts = None, []
+        for part in torch.split(clip, [1, 4, 8, 4], 2):
+            latent, state = model.encode(part, state)
+            parts.append(latent.values)
+        assert (torch.cat(parts, 2) - whole).abs().max() <= bound
+        frames = model.decode(whole)[0]
+        state, parts = None, []
+        for part in torch.split(whole, [1, 2, whole.shape[2] - 3], 2):
+            out, state = model.decode(part, state)
+            parts.append(out)
+        assert (torch.cat(parts, 2) - frames).abs().max() <= bound
+    assert state is not None
+    assert state.steps == whole.shape[2]
+
+
+def test_the_state_says_what_is_first() -> None:
+    """A chunk of one group after a state is no image, and the first frame of a long chunk is one."""
+    model = made(IVVAE)
+    clip = clip_of(9)
+    with torch.inference_mode():
+        alone, state = model.encode(clip[:, :, :1])
+        together, _ = model.encode(clip)
+        assert torch.allclose(alone.values, together.values[:, :, :1])
+        one, _ = model.encode(clip[:, :, 1:2], state)
+        again, _ = model.encode(clip[:, :, 1:2])
+        assert one.values.shape == again.values.shape
+        assert (one.values - again.values).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4, 6])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (13, 30)])
+def test_any_length_and_size(frames: int, height: int, width: int) -> None:
+    """Clips are completed by repeating and come back cropped; the completed clip gives the same latent."""
+    model = made(IVVAE)
+    clip = clip_of(frames, height, width)
+    grid = model.codable_grid(Grid(frames, height, width))
+    with torch.inference_mode():
+        out, posterior = model(clip, sample=False)
+        index = [torch.arange(n).clamp(max=m - 1) for n, m in zip(grid, clip.shape[2:])]
+        full = clip[:, :, index[0]][:, :, :, index[1]][..., index[2]]
+        assert torch.equal(model.posterior(full)[0].mean, posterior.mean)
+    assert out.shape == clip.shape
+    assert posterior.mean.shape[1:] == model.latent_shape(grid)
+
+
+def test_memory_ends_seven_latents_back() -> None:
+    """Decoding a window from 7 latents before it is exact, from 6 it is not: the preroll is as short as it can be."""
+    model = made(IVVAE)
+    latent = torch.randn(1, 4, 10, 2, 2, dtype=torch.float64)
+    with torch.inference_mode():
+        whole = model.decode(latent)[0]
+        for start, stop in ((0, 2), (3, 4), (9, 10)):
+            window = model.decode_window(latent, start, stop)
+            wanted = whole[:, :, model.frames_before(start) : model.frames_before(stop)]
+            torch.testing.assert_close(window, wanted, atol=1e-12, rtol=0)
+        model.decoder_preroll = 6
+        assert (model.decode_window(latent, 9, 10) - whole[:, :, -4:]).abs().max() > 1e-9
+
+
+def test_the_causal_vae_decodes_windows() -> None:
+    """Its preroll is enough as well."""
+    model = made(CausalVAE)
+    latent = torch.randn(1, 4, model.decoder_preroll + 2, 2, 2, dtype=torch.float64)
+    with torch.inference_mode():
+        window = model.decode_window(latent, latent.shape[2] - 1, latent.shape[2])
+        torch.testing.assert_close(window, model.decode(latent)[0][:, :, -4:], atol=1e-12, rtol=0)
+
+
+def test_states_are_kept_and_shared(tmp_path) -> None:
+    """A state saved, loaded or forked goes on as the stream did; one of another side or size is refused."""
+    model = made(IVVAE)
+    clip = clip_of(9)
+    with torch.inference_mode():
+        _, state = model.encode(clip[:, :, :5])
+        wanted, _ = model.encode(clip[:, :, 5:], state)
+        save_state(state, tmp_path / "state.safetensors")
+        for other in (load_state(tmp_path / "state.safetensors"), state.fork()):
+            assert other.steps == 2
+            again = model.encode(clip[:, :, 5:], other)[0].values
+            torch.testing.assert_close(again, wanted.values, atol=1e-12, rtol=0)
+        assert len(state.slots) == 13
+        with pytest.raises(InputError, match="encoder"):
+            model.decode(wanted, state)
+        with pytest.raises(InputError, match="does not fit"):
+            model.encode(clip_of(4, 32, 32), state)
+    (tmp_path / "junk").write_bytes(b"junk")
+    with pytest.raises(InputError, match="not the state"):
+        load_state(tmp_path / "junk")
+
+
+def test_halves_start_as_two_frames_of_a_group() -> None:
+    """KTC's start: the halves show the image VAE's own pictures of a group's first frame and of its third."""
+    image, video = made(ImageVAE, 3), made(IVVAE, 6)
+    inflate_ktc(image, video)
+    clip = clip_of(9)
+    with torch.inference_mode():
+        out, pictures = video(clip, sample=False)[0], image(clip, sample=False)[0]
+    third = 1 + THIRD_BRANCH_FRAME
+    shown = [0, 1, third, third, third, 5, 4 + third, 4 + third, 4 + third]
+    torch.testing.assert_close(out, pictures[:, :, shown], atol=1e-10, rtol=0)
+
+
+def test_the_causal_vae_starts_as_the_image_vae() -> None:
+    """Tail initialisation [0,0,W]: a group shows the image VAE's own picture of its last frame."""
+    image, video = made(ImageVAE, 4), made(CausalVAE, 4)
+    inflate_causal(image, video)
+    clip = clip_of(9)
+    with torch.inference_mode():
+        out, pictures = video(clip, sample=False)[0], image(clip, sample=False)[0]
+    torch.testing.assert_close(out, pictures[:, :, [0, *[4] * 4, *[8] * 4]], atol=1e-10, rtol=0)
+    with pytest.raises(InputError, match="does not start"):
+        inflate_causal(made(ImageVAE, 2), video)
+
+
+def test_norm_is_safe_in_half_precision() -> None:
+    """Zeros and large values in fp16 give finite values; each half is normalized alone."""
+    norm = RMSNorm(8, 2).half()
+    x = torch.zeros(1, 8, 2, 2, dtype=torch.half)
+    x[:, :4, 0, 0] = 6e4
+    y = norm(x)
+    assert y.isfinite().all()
+    assert torch.equal(y[0, :4, 0, 0], torch.ones(4, dtype=torch.half))
+    assert not y[0, 4:].any()
+
+
+def test_gradients_reach_every_parameter() -> None:
+    """Training sees all of the network, and its path gives what inference gives."""
+    model = made(IVVAE).float()
+    clip = clip_of(5).float()
+    out, posterior = model(clip, sample=False)
+    (out.mean() + posterior.mean.square().mean() + posterior.std.mean()).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    with torch.inference_mode():
+        torch.testing.assert_close(model(clip, sample=False)[0], out.detach(), atol=2e-5, rtol=0)
+
+
+def test_samples_are_drawn_from_the_posterior() -> None:
+    """The caller chooses: encode gives the mean, sample a draw whose spread is the posterior's."""
+    with torch.inference_mode():
+        posterior, _ = made(IVVAE).posterior(clip_of(1, 64, 64))
+    draws = torch.stack([posterior.sample(torch.Generator().manual_seed(i)) for i in range(200)])
+    assert torch.allclose((draws - posterior.mean).std(0).mean(), posterior.std.mean(), rtol=0.05)
+    assert np.isclose(float((draws.mean(0) - posterior.mean).mean() / posterior.std.mean()), 0, atol=0.05)

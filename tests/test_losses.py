@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,13 @@ from torch import Tensor
 
 from vcodec.backbones.base import Latent
 from vcodec.backbones.qae_paper import QAEPaper, QAEPaperConfig
-from vcodec.datasets.base import Batch
+from vcodec.datasets.base import Batch, Run
+from vcodec.datasets.footage import Clips
 from vcodec.errors import InputError, UsageError, WeightsError
 from vcodec.quantizers.scalar import ScalarCodebook, ScalarConfig
+from vcodec.training.loop import Trainer
 from vcodec.training.losses import Lpips, PatchCritic, critic_loss, fooling_loss, kl, mae, reparametrized
+from vcodec.training.recipe import Recipe
 from vcodec.training.reconstruction import fit_codebook
 from vcodec.training.vae import VAE, VAEConfig
 
@@ -26,6 +31,14 @@ class WithPosterior(QAEPaper):
     def posterior(self, clip: Tensor, state: object) -> tuple[Tensor, Tensor]:
         mean = super().encode(clip, None, 2)[0].values
         return mean, torch.full_like(mean, -4.0)
+
+
+class WithDeviation(WithPosterior):
+    """The same, its posterior one object beside a state."""
+
+    def posterior(self, clip: Tensor, state: object) -> tuple[Any, Any]:
+        mean, logvar = super().posterior(clip, state)
+        return SimpleNamespace(mean=mean, std=torch.exp(0.5 * logvar)), None
 
 
 def batch(seed: int = 0) -> Batch:
@@ -71,23 +84,15 @@ def test_critic_scores_patches(frames: int) -> None:
 def test_codec_and_critic_learn_from_their_own_losses() -> None:
     """One backward pass: the critic's gradient is its hinge loss's alone, the codec's has the fooling term."""
     both = model(gan=0.5, gan_start=0, kl=0.1)
-    measure = both(batch(), [0, 0], 0.0)
-    assert set(measure.terms) == {"mae", "kl", "fooling", "critic"}
-    measure.loss.backward()
     assert both.critic is not None
-    joint = [p.grad.clone() for p in both.critic.parameters()]
-    codec = [p.grad.clone() for p in both.backbone.parameters()]
-    torch.manual_seed(1)
-    alone = model(gan=0.0, kl=0.1)
-    torch.manual_seed(5)
-    alone.backbone.load_state_dict(both.backbone.state_dict())
     clip = batch().clip("gray")
     torch.manual_seed(2)
     mean, logvar = both.backbone.posterior(clip, None)  # type: ignore[operator]
     hat, _ = both.backbone.decode(Latent(reparametrized(mean, logvar)), None, 256)
-    both.zero_grad()
     torch.manual_seed(2)
-    both(batch(), [0, 0], 0.0).loss.backward()
+    measure = both(batch(), [0, 0], 0.0)
+    assert set(measure.terms) == {"mae", "kl", "fooling", "critic"}
+    measure.loss.backward()
     joint = [p.grad.clone() for p in both.critic.parameters()]
     codec = [p.grad.clone() for p in both.backbone.parameters()]
     both.zero_grad()
@@ -110,6 +115,9 @@ def test_critic_begins_when_it_should() -> None:
     one, two = late(batch(), [0, 0], 0.0), late(batch(), [0, 0], 0.0)
     assert one.hat is not None and torch.equal(one.hat, two.hat) and one.hat.shape == (2, 1, 4, 16, 16)
     assert one.bpp.shape == one.mse_y.shape == (2,)
+    other = VAE(WithDeviation(QAEPaperConfig(width=4, frames=4)), late.config).eval()
+    other.load_state_dict(late.state_dict())
+    assert other(batch(), [0, 0], 0.0).loss.item() == pytest.approx(one.loss.item())
 
 
 def test_wrong_vae_recipes_are_refused() -> None:
@@ -120,6 +128,30 @@ def test_wrong_vae_recipes_are_refused() -> None:
         VAEConfig.read({"lpips": 1.0})
     with pytest.raises(UsageError, match="QAEPaper has none"):
         VAE(QAEPaper(QAEPaperConfig(width=4)), VAEConfig())
+
+
+def test_a_vae_is_trained_to_its_end(tmp_path: Path) -> None:
+    """The loop trains codec and critic together, follows both norms, resumes exactly, and shows what is decoded."""
+    luma = np.random.default_rng(0).integers(0, 255, (8, 64, 64), dtype=np.uint8)
+    clips = Clips([[Run.gray("a", luma)], [Run.gray("b", luma[::-1])]])
+    plan = Recipe(loss="vae", steps=6, batch=2, crop=32, frames=(4,), validation_batches=1, evaluate_steps=3)
+
+    def trainer(folder: Path) -> Trainer:
+        return Trainer(model(gan=0.5, gan_start=2, kl=1e-4), plan, clips, folder, seed=2)
+
+    whole = trainer(tmp_path / "a")
+    losses = [whole.train_step() for _ in range(6)]
+    assert set(whole.tally.norms) == {"codec", "critic"}
+    first = trainer(tmp_path / "b")
+    for _ in range(3):
+        first.train_step()
+    first.save()
+    second = trainer(tmp_path / "b")
+    second.resume()
+    assert [second.train_step() for _ in range(3)] == losses[3:]
+    found = second.evaluate()
+    assert list(found.table) == [0] and list(found.pictures) == ["source", "decoded"]
+    assert found.pictures["decoded"].shape == (4, 1, 4, 64, 64)
 
 
 def test_lpips_is_read_from_files(tmp_path: Path) -> None:

@@ -85,6 +85,36 @@ def test_parts_of_a_batch_add_up(footage: Path, tmp_path: Path) -> None:
         trainer(tmp_path / "a", clips, plan, "batch=4", "accumulate=3")
 
 
+def test_a_run_of_minutes_resumes_in_its_plan(footage: Path, tmp_path: Path) -> None:
+    """A run measured in minutes that is cut off does the rest of its segment as it would have."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, "qae:paper")
+    whole = trainer(tmp_path / "a", clips, plan, "steps=0", "minutes=0.5", "checkpoint_seconds=1")
+    while whole.step < 4 or whole.step < whole.schedule.end:
+        whole.train_step()
+        if whole.step == 2:
+            whole.schedule.plan(whole.step, whole.seconds)
+    whole.schedule.plan(whole.step, whole.seconds)
+    whole.save()
+    losses = [whole.train_step() for _ in range(4)]
+    again = trainer(tmp_path / "a", clips, plan, "steps=0", "minutes=0.5")
+    assert again.resume() and 0 < again.share() < 1
+    assert [again.train_step() for _ in range(4)] == losses and again.share() == whole.share()
+
+
+def test_a_rule_ends_a_run(footage: Path, tmp_path: Path) -> None:
+    """Nothing learned: the paper's rule ends the run at its second validation, and it stays ended when resumed."""
+    clips = Footage.open([footage], FootageConfig(), Preparation(tmp_path / "cache"))
+    plan = quick(tmp_path, "qae:paper", 'stop = "one-percent"\nevaluate_steps = 2\n')
+    ended = trainer(tmp_path / "a", clips, plan, "learning_rate=0")
+    ended.run(lambda at: None)
+    assert ended.step == 4 and "less than 1 %" in ended.tally.stopped
+    again = trainer(tmp_path / "a", clips, plan, "learning_rate=0")
+    again.resume()
+    again.run(lambda at: None)
+    assert again.step == 4
+
+
 @pytest.mark.parametrize("codec", ["qae", "qae:paper"])
 def test_train_makes_a_codec_that_codes(footage: Path, tmp_path: Path, codec: str) -> None:
     """`train` on a folder writes a checkpoint that encodes and decodes; a second run there needs --resume."""

@@ -19,7 +19,7 @@ from tests.clips import make_clip
 from vcodec import training
 from vcodec.datasets import open_dataset
 from vcodec.datasets.base import Preparation
-from vcodec.errors import UsageError
+from vcodec.errors import InputError, UnknownNameError, UsageError
 from vcodec.training.live import curve
 from vcodec.training.logs import Logs, tensorboard_writer
 from vcodec.training.loop import Trainer
@@ -105,6 +105,25 @@ def test_the_command_line_ends_with_what_to_do_next(place: Path, tmp_path: Path)
     with av.open(str(pictures[-1])) as container:
         picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert picture.shape == (4 * 36, 3 * 36, 3) and picture.std() > 5
+
+
+def test_what_cannot_be_done_is_said_first(tmp_path: Path) -> None:
+    """A wrong device, kind of data or loss is refused in one line before anything is written."""
+    for changes, device, error, problem in (
+        ([], "tpu", UsageError, "choose auto, cpu or cuda"),
+        (["data.kind=film"], "cpu", UnknownNameError, "There are: .*footage"),
+        ([], "cpu", InputError, "no videos found; .*data.kind"),
+        (["data.kind=volumes"], "cpu", InputError, "no volumes found"),
+    ):
+        with pytest.raises(error, match=problem):
+            training.run([tmp_path], tmp_path / "x.safetensors", changes=changes, device=device, quiet=True)
+    assert not list(tmp_path.iterdir())
+    plan = training.load_recipe("qae", ["loss=mse"])
+    with pytest.raises(UsageError, match="use rate-distortion"):
+        new_objective(plan, None)
+    plan = training.load_recipe("qae-paper", ["ks=[5]"])
+    with pytest.raises(UsageError, match=r"set model\.quantizer\.ks"):
+        new_objective(plan, None)
 
 
 def test_samples_stand_beside_each_other(tmp_path: Path) -> None:

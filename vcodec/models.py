@@ -15,7 +15,7 @@ from vcodec.errors import UnknownNameError, UsageError, WeightsError
 if TYPE_CHECKING:
     from vcodec.codec import Codec
 
-__all__ = ["codec_for_decoding", "codec_for_encoding", "model_folder", "weights_data"]
+__all__ = ["codec_for_decoding", "codec_for_encoding", "device_named", "model_folder", "weights_data"]
 
 
 _LARGE = 300_000  # samples a frame from which decoding gains by a second thread inside an operation
@@ -109,7 +109,7 @@ def _load(name_or_path: str | Path, device: str) -> Codec:
 
     if isinstance(name_or_path, Path) and not name_or_path.is_file():
         raise WeightsError(f"{name_or_path}: no such weights file")
-    return load_codec(name_or_path, device=_device(device))
+    return load_codec(name_or_path, device=device_named(device))
 
 
 def _load_data(data: bytes, device: str) -> Codec:
@@ -145,7 +145,8 @@ def _keep_freed_memory() -> None:
     mallopt(trim_threshold, 512 << 20)
 
 
-def _device(name: str) -> str:
+def device_named(name: str) -> str:
+    """A device as torch names it; "auto" is CUDA where there is any. Raises UsageError for one this machine lacks."""
     import torch
 
     if name == "auto":

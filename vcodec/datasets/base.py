@@ -172,7 +172,7 @@ def split_clips(clips: Sequence[Sequence[Run]], held_back: int) -> tuple[list[Se
 def to_rgb(clip: Tensor, pixel_format: str) -> Tensor:
     """A clip as pictures to look at: [B,3,T,H,W] in 0..1, or [B,1,T,H,W] of gray; of volumes, the middle slice.
 
-    yuv420p is read as BT.601 in limited range, its chroma repeated: what most small footage is.
+    yuv420p is read as BT.601 in limited range: what untagged and small footage is.
     """
     if pixel_format == "volume":
         return clip[:, :1, :, clip.shape[3] // 2]
@@ -181,6 +181,7 @@ def to_rgb(clip: Tensor, pixel_format: str) -> Tensor:
     b, _, t, h, w = clip.shape
     planes = clip.transpose(1, 2).reshape(b * t, 6, h, w)
     y = (F.pixel_shuffle(planes[:, :4], 2)[:, 0] - 16 / 255) * (255 / 219)
-    u, v = (F.interpolate(planes[:, i : i + 1], scale_factor=2)[:, 0] * (255 / 224) - 128 / 224 for i in (4, 5))
+    wide = F.interpolate(planes[:, 4:], scale_factor=2, mode="bilinear", align_corners=False)
+    u, v = wide[:, 0] * (255 / 224) - 128 / 224, wide[:, 1] * (255 / 224) - 128 / 224
     rgb = torch.stack([y + 1.402 * v, y - 0.344136 * u - 0.714136 * v, y + 1.772 * u], 1).clamp(0, 1)
     return rgb.view(b, t, 3, 2 * h, 2 * w).transpose(1, 2)

@@ -91,7 +91,10 @@ def find_files(sources: Sequence[Path], suffixes: set[str], what: str) -> list[P
             raise InputError(f"{source}: no such file or folder")
     if not found:
         names = ", ".join(str(s) for s in sources) or "nothing named"
-        raise InputError(f"{names}: no {what} found; give files or folders with {', '.join(sorted(suffixes))}")
+        raise InputError(
+            f"{names}: no {what} found; give files or folders with {', '.join(sorted(suffixes))}, "
+            "or name another kind of data with --set data.kind=..."
+        )
     return found
 
 

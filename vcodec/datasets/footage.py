@@ -16,10 +16,15 @@ import torch
 from vcodec.datasets.base import Batch, Preparation, Run, split_clips
 from vcodec.datasets.cache import find_files, prepare
 
-__all__ = ["Clips", "Footage", "FootageConfig", "Images", "ImagesConfig"]
+__all__ = ["Clips", "Footage", "FootageConfig", "Images", "ImagesConfig", "video_files"]
 
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".y4m", ".h264", ".264", ".hevc", ".265", ".ts", ".mpg"}
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def video_files(sources: Sequence[Path]) -> list[Path]:
+    """Videos named or found below the folders named, sorted; raises InputError when there are none."""
+    return find_files(sources, VIDEOS, "videos")
 
 
 class Clips:
@@ -89,7 +94,7 @@ class Footage(Clips):
 
     @classmethod
     def open(cls, paths: Sequence[Path], config: FootageConfig, preparation: Preparation) -> Self:
-        return cls(prepare(find_files(paths, VIDEOS, "videos"), config.frames, 2, preparation))
+        return cls(prepare(video_files(paths), config.frames, 2, preparation))
 
 
 @dataclass(frozen=True)

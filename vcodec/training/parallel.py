@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vcodec.errors import UsageError
+from vcodec.models import device_named
 
 __all__ = ["ALONE", "Ranks", "ranks"]
 
@@ -86,8 +87,7 @@ def ranks(device: str) -> Iterator[tuple[Ranks, str]]:
 
     device: cpu, cuda, cuda:N or auto.  Raises UsageError.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_named(device)
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1 or "RANK" not in os.environ:
         yield ALONE, device

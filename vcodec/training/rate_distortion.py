@@ -40,7 +40,7 @@ class RateDistortion(nn.Module):
         key_weight: float = 1.0,
         quantization: str = "straight-through",
         ks: tuple[int, ...] = (),
-        validation_ks: tuple[int, ...] = (),
+        validation_ks: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256),
     ) -> None:
         """key_weight: of the keyframe's cost (an unroll is far shorter than a GOP); quantization: its module says."""
         super().__init__()

@@ -70,7 +70,7 @@ class VAEConfig:
 
 
 class VAE(nn.Module):
-    """A backbone that offers ``posterior(clip, state) -> (mean, logvar, ...)``, with its loss.
+    """A backbone that offers ``posterior(clip, state) -> (mean, logvar)`` or ``(Posterior, state)``, with its loss.
 
     The perceptual network is not among its weights (not saved, not averaged); the critic is ``critic``.
     """
@@ -95,9 +95,10 @@ class VAE(nn.Module):
 
     def forward(self, batch: AnyBatch, ks: list[int], balance: float) -> Measure:
         clip = batch.clip(self.pixel_format)
-        mean, logvar, *_ = self.backbone.posterior(clip, None)  # type: ignore[operator]
+        mean, logvar = self._posterior(clip)
         z = reparametrized(mean, logvar) if self.training else mean
         hat, _ = self.backbone.decode(Latent(z), None, 256)
+        hat = hat[..., : clip.shape[2], : clip.shape[3], : clip.shape[4]]  # whole groups of frames are decoded
         config = self.config
         terms = {"mae": mae(clip, hat), "kl": kl(mean, logvar)}
         loss = config.mae * terms["mae"] + config.kl * terms["kl"]
@@ -116,6 +117,13 @@ class VAE(nn.Module):
         bpp = bits / batch.samples
         out = None if self.training else hat
         return Measure(loss, bpp, error, torch.zeros_like(error), out, {n: t.detach() for n, t in terms.items()})
+
+    def _posterior(self, clip: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance, which the backbone gives so or as one object with ``mean`` and ``std``."""
+        first, second, *_ = self.backbone.posterior(clip, None)  # type: ignore[operator]
+        if hasattr(first, "std") and hasattr(first, "mean") and not isinstance(first, Tensor):
+            return first.mean, 2 * first.std.log()
+        return first, second
 
     def after_update(self) -> None:
         """Called by the trainer once an update."""

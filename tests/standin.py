@@ -36,6 +36,8 @@ class StandIn:
 
     pixel_format = "yuv420p"
     chunk_frames = 8
+    lead_frames = 0
+    step_frames = 1
 
     def __init__(self, name: str = "standin", seed: bytes = b"0", delay: float = 0.0) -> None:
         self.name = name
@@ -43,10 +45,10 @@ class StandIn:
         self.delay = delay
         self.weights_sha256 = hashlib.sha256(MAGIC + name.encode() + b":" + seed).digest()
 
-    def to_clip(self, frames: Sequence[Planes]) -> list[Planes]:
+    def to_clip(self, frames: Sequence[Planes], settings: Any = None) -> list[Planes]:
         return [tuple(frame) for frame in frames]
 
-    def to_frames(self, clip: list[Planes], grid: Any) -> list[Planes]:
+    def to_frames(self, clip: list[Planes], grid: Any, settings: Any = None) -> list[Planes]:
         return [tuple(np.ascontiguousarray(plane) for plane in frame) for frame in clip[: grid.frames]]
 
     def compress(self, clip: list[Planes], state: Any, settings: Any) -> tuple[Payload, Any]:

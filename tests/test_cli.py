@@ -120,7 +120,7 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     """Each command answers -h and --help, and is listed with one line."""
     assert main(["--help"]) == 0
     listed = capsys.readouterr().out
-    for name in ("encode", "decode", "info", "verify", "eval", "cut", "cat", "codecs", "train"):
+    for name in ("encode", "decode", "info", "verify", "eval", "rd-curve", "cut", "cat", "codecs", "train"):
         assert f"\n  {name} " in listed
         for flag in ("-h", "--help"):
             assert main([name, flag]) == 0
@@ -168,7 +168,7 @@ def test_json_of_each_command(clip: Path, coded: Path, capsys: pytest.CaptureFix
     verified = result("verify", "out.vae", "--json")
     assert verified["ok"] is True and {"chunks", "damaged", "frames"} <= set(verified)
     measured = result("eval", clip, "out.vae", "--json")
-    assert set(measured) == set(EVAL_KEYS)
+    assert set(EVAL_KEYS) <= set(measured)
     same = result("eval", clip, "back.mkv", "--json")
     assert {key: same[key] for key in EVAL_KEYS[4:]} == {key: measured[key] for key in EVAL_KEYS[4:]}
     assert measured["bpp"] == pytest.approx(encoded["bpp"]) and measured["ms_ssim"] is None

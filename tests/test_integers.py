@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_maps
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import DamagedError, WeightsError
+from vcodec.scale import cascaded, level_of, nominal_step
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(24)
@@ -24,8 +27,9 @@ def parsed(codec: Codec, payload: bytes, frames: int, height: int, width: int) -
     """Indices of each frame, read from a payload."""
     reader, memory, out = SymbolReader(payload), None, []
     shape = tuple(codec.backbone.latent_shape(codec.backbone.codable_grid(Grid(1, height, width))))
-    for _ in range(frames):
-        _, _, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, SETTINGS.k, 0)
+    for i in range(frames):
+        k, fine = cascaded(SETTINGS.k, SETTINGS.fine, i)
+        _, _, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
         out.append(memory.indices)
     reader.finish()
     return out
@@ -61,12 +65,13 @@ def test_parse_ignores_threads_and_libraries(golden, threads: int, onednn: bool)
 def test_parse_ignores_picture_networks(golden) -> None:
     """The golden payload parses the same with the networks in bf16, and under autocast."""
     codec, payload, want = golden
+    kept = deepcopy(codec.backbone.state_dict())
     codec.backbone.to(torch.bfloat16)
     try:
         with torch.autocast("cpu", torch.bfloat16):
             assert same(parsed(codec, payload, 3, 64, 96), want)
     finally:
-        codec.backbone.to(torch.float32)
+        codec.backbone.to(torch.float32).load_state_dict(kept)
 
 
 def test_tables_ignore_batch_and_precision() -> None:
@@ -78,15 +83,16 @@ def test_tables_ignore_batch_and_precision() -> None:
         layer.weights = [w.double() for w in layer.weights]
     act = torch.randint(0, 10, (4, 1, 5, 6))
     past = torch.randint(-9, 10, (4, 12, 10, 12)).float()
-    table, features = net.step_a(act, past, 32, 1)
+    rough = torch.randint(0, 2, (4, 3, 10, 12)).float()
+    table, features = net.step_a(act, net.history(past, rough), 32, 1)
     table_b = net.step_b(past, features, 32, 1)
     assert table.min() >= 0 and table.max() < 48 and len(table.unique()) > 4
     for i in range(4):
-        one, f = net.step_a(act[i : i + 1], past[i : i + 1], 32, 1)
+        one, f = net.step_a(act[i : i + 1], net.history(past[i : i + 1], rough[i : i + 1]), 32, 1)
         assert torch.equal(one[0], table[i])
         assert torch.equal(net.step_b(past[i : i + 1], f, 32, 1)[0], table_b[i])
     for other, x in ((wide, past), (net, past.contiguous(memory_format=torch.channels_last))):
-        again, f = other.step_a(act, x, 32, 1)
+        again, f = other.step_a(act, other.history(x, rough), 32, 1)
         assert torch.equal(again.float(), table)
         assert torch.equal(other.step_b(x, f, 32, 1).float(), table_b)
 
@@ -138,16 +144,16 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     h, w = shape
     maps = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 10, shape)])
     past = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 10, shape)])
-    differs = rng.integers(0, 2, (3, 2 * h, 2 * w))
-    choice = rng.integers(0, 4, (2 * h, 2 * w)) * differs.any(0)
+    candidates = rng.integers(-3, 4, (4, 2, 2 * h, 2 * w)) // 3
+    choice = rng.integers(0, 4, (2 * h, 2 * w)) * (candidates[1:] != candidates[:1]).any((0, 1))
     act = maps[2].repeat(2, 0).repeat(2, 1)
     names = ("dy", "dx", "activity")
     writer = SymbolWriter()
     code_maps(WritePort(writer, tables), names, shape, maps, past)
-    code_choice(WritePort(writer, tables), differs, act, choice)
+    code_choice(WritePort(writer, tables), candidates, act, choice)
     port = ReadPort(SymbolReader(writer.finish()), tables)
     assert (code_maps(port, names, shape, None, past) == maps).all()
-    assert (code_choice(port, differs, act, None) == choice).all()
+    assert (code_choice(port, candidates, act, None) == choice).all()
     port.reader.finish()
 
 
@@ -158,3 +164,18 @@ def write_golden() -> None:
     payload, _ = codec.compress(codec.to_clip(frames), None, SETTINGS)
     index = torch.cat(parsed(codec, payload.data, 3, 64, 96)).to(torch.int16)
     np.savez_compressed(GOLDEN / "parse.npz", payload=np.frombuffer(payload.data, np.uint8), index=index.numpy())
+
+
+def test_cascade_keeps_order() -> None:
+    """At every place of a GOP a larger K codes with a step that is no larger, and a keyframe finer than its fellows."""
+    for number in (0, 1, 2, 4, 8, 127):
+        steps = []
+        for k in range(2, 257):
+            near, fine = cascaded(k, 0, number)
+            assert 2 <= near <= 256
+            steps.append(nominal_step(level_of(near)) * 2 ** (-fine / 32))
+        assert all(a > b * 0.98 for a, b in pairwise(steps)) and steps[0] > 10 * steps[-1]
+    first, *others = (
+        sum(nominal_step(level_of(k)) * 2 ** (-f / 32) for k, f in [cascaded(32, 0, n)]) for n in range(9)
+    )
+    assert first < min(others) and min(others) == others[7]

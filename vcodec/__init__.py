@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from vcodec.api import VaeFile, decode, encode, open
     from vcodec.checkpoint import load_codec, save_codec
     from vcodec.codec import Codec, Grid, Payload, Settings
+    from vcodec.datasets.latents import LatentDataset
     from vcodec.errors import (
+        BatchError,
         DamagedError,
         InputError,
         MediaError,
@@ -35,10 +37,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchError",
     "Codec",
     "DamagedError",
     "Grid",
     "InputError",
+    "LatentDataset",
     "MediaError",
     "OutputError",
     "Payload",
@@ -61,6 +65,7 @@ _HOMES = {
     "vcodec.api": ("VaeFile", "decode", "encode", "open"),
     "vcodec.checkpoint": ("load_codec", "save_codec"),
     "vcodec.codec": ("Codec", "Grid", "Payload", "Settings"),
+    "vcodec.datasets.latents": ("LatentDataset",),
     "vcodec.errors": tuple(name for name in __all__ if name.endswith("Error")),
 }
 

@@ -100,8 +100,16 @@ def save_codec(codec: Codec, path: str | Path, notes: dict[str, Any] | None = No
     target = Path(path)
     header = {"vcodec": _FORMAT, "codec": codec.name, "config": codec.config, "notes": notes or {}}
     part = target.with_name(target.name + ".part")
-    save_file(_tensors(codec), part, metadata={"vcodec": json.dumps(header, sort_keys=True)})
+    save_file(_narrowed(_tensors(codec)), part, metadata={"vcodec": json.dumps(header, sort_keys=True)})
     part.replace(target)
+
+
+def _narrowed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The network in half precision, if that holds all of it exactly (weights released so); what loads is the same."""
+    wide = {n: t for n, t in tensors.items() if n.startswith("backbone.") and t.dtype == torch.float32}
+    if not all(torch.equal(t.half().float(), t) for t in wide.values()):
+        return tensors
+    return tensors | {n: t.half() for n, t in wide.items()}
 
 
 def load_codec(name_or_path: str | Path, *, device: str = "cpu") -> Codec:
@@ -154,7 +162,8 @@ def _read(path: Path) -> Codec:
 def describe_codec(name: str) -> dict[str, Any]:
     """What `vcodec codecs --json` prints of a codec (DESIGN §6)."""
     entry = codec_entry(name)
-    backbone = new_parts(name).backbone
+    with torch.device("meta"):  # its shape alone: the largest has 240 M parameters
+        backbone = new_parts(name).backbone
     path = bundled_path(name)
     bundled = path.is_file()
     codec = _read(path) if bundled else None

@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec.backbones.base import Backbone, Grid, Latent
+from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import InputError
-from vcodec.scale import level_of
+from vcodec.scale import cascaded, level_of
 
 __all__ = ["Codec", "Grid", "Payload", "Settings", "State"]
 
@@ -41,6 +42,10 @@ class Settings:
     """codebook size, 2..256"""
     fine: int = 0
     """finer rate steps: the quantization step is scaled by 2^(−fine/32), −128..127"""
+    color_space: int = 2
+    """H.273 matrix of the planes; only codecs that see RGB ask for it"""
+    color_range: int = 0
+    """1 limited, 2 full range of the planes; likewise"""
 
     def __post_init__(self) -> None:
         level_of(self.k)
@@ -61,10 +66,11 @@ class Payload(NamedTuple):
 
 
 class State(NamedTuple):
-    """Causal memory from one step to the next."""
+    """Causal memory from one step to the next.  steps: how many of the GOP lie behind."""
 
     backbone: Any
     entropy: Any
+    steps: int
 
 
 class Codec:
@@ -83,12 +89,22 @@ class Codec:
     @property
     def pixel_format(self) -> str:
         """Planes of its frames: "yuv420p" or "gray"."""
-        return self.backbone.pixel_format
+        return "gray" if self.backbone.pixel_format == "gray" else "yuv420p"
 
     @property
     def chunk_frames(self) -> int:
-        """Frames of a full chunk."""
+        """Frames of a full chunk, beside `lead_frames` in the first of a GOP."""
         return self.backbone.chunk_frames
+
+    @property
+    def lead_frames(self) -> int:
+        """Frames at the start of a GOP that are no part of its regular steps."""
+        return self.backbone.lead_frames
+
+    @property
+    def step_frames(self) -> int:
+        """Frames of a regular step."""
+        return self.backbone.step_frames
 
     def to(self, device: str | torch.device) -> Codec:
         """Move networks to a device."""
@@ -103,7 +119,7 @@ class Codec:
 
     # ------------------------------------------------------------------ frames <-> clip
 
-    def to_clip(self, frames: Sequence[Planes]) -> Tensor:
+    def to_clip(self, frames: Sequence[Planes], settings: Settings | None = None) -> Tensor:
         """8-bit planes -> float clip in 0..1 on the codable grid (bottom and right edges repeated)."""
         height, width = frames[0][0].shape
         grid = self.backbone.codable_grid(Grid(len(frames), height, width))
@@ -119,13 +135,21 @@ class Codec:
         if count == 1:
             return y[None, None]
         u, v = (plane(i, grid.height // 2, grid.width // 2) for i in (1, 2))
+        if self.backbone.pixel_format == "rgb":
+            tags = settings or Settings(2)
+            rgb = rgb_from_yuv(y[:, None], torch.stack([u, v], 1), tags.color_space, tags.color_range)
+            return rgb.transpose(0, 1)[None]
         packed = torch.cat([F.pixel_unshuffle(y[:, None], 2), u[:, None], v[:, None]], 1)
         return packed.transpose(0, 1)[None]
 
-    def to_frames(self, clip: Tensor, grid: Grid) -> list[Planes]:
+    def to_frames(self, clip: Tensor, grid: Grid, settings: Settings | None = None) -> list[Planes]:
         """Clip -> rounded 8-bit planes, cropped to the grid."""
-        byte = clip[0].clamp(0, 1).mul(255.0).round().to(torch.uint8).transpose(0, 1).cpu()  # [T,C,H,W]
         h, w = grid.height, grid.width
+        if self.backbone.pixel_format == "rgb":
+            tags = settings or Settings(2)
+            y, uv = yuv_from_rgb(clip[0].transpose(0, 1), tags.color_space, tags.color_range)
+            clip = torch.cat([F.pixel_unshuffle(y, 2), uv], 1).transpose(0, 1)[None]
+        byte = clip[0].clamp(0, 1).mul(255.0).round().to(torch.uint8).transpose(0, 1).cpu()  # [T,C,H,W]
         if self.pixel_format == "gray":
             return [(np.ascontiguousarray(f[0, :h, :w].numpy()),) for f in byte]
         out: list[Planes] = []
@@ -136,6 +160,10 @@ class Codec:
         return out
 
     # ------------------------------------------------------------------ clip <-> payload
+
+    def _at(self, settings: Settings, step: int) -> tuple[int, int]:
+        """(K, fine) of a step of the GOP."""
+        return cascaded(settings.k, settings.fine, step) if self.backbone.cascade else (settings.k, settings.fine)
 
     def compress(self, clip: Tensor, state: State | None, settings: Settings) -> tuple[Payload, State]:
         """Code a clip [1,C,T,H,W] on the codable grid."""
@@ -148,12 +176,13 @@ class Codec:
     ) -> tuple[Payload, Tensor | None, State]:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
         writer = SymbolWriter() if writer is None else writer
-        inner, memory = state if state is not None else (None, None)
-        k, fine = settings.k, settings.fine
+        inner, memory, steps = state if state is not None else (None, None, 0)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1) as behind:
-            for part in torch.split(clip, self.backbone.step_frames, 2):
+            for part in torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2):
+                k, fine = self._at(settings, steps)
+                steps += 1
                 latent, after = self.backbone.encode(part, inner, k)
                 plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
                 written.append(behind.submit(self.entropy.emit, writer, plan))
@@ -167,7 +196,7 @@ class Codec:
             job.result()
         data = writer.finish()
         seen = torch.cat(decoded, 2) if decoded else None
-        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory)
+        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory, steps)
 
     @torch.inference_mode()
     def decompress(
@@ -177,44 +206,39 @@ class Codec:
 
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
-        inner, memory = state if state is not None else (None, None)
-        step = self.backbone.step_frames
-        sizes = [min(step, grid.frames - start) for start in range(0, grid.frames, step)]
-        shapes = [
-            tuple(self.backbone.latent_shape(self.backbone.codable_grid(Grid(n, grid.height, grid.width))))
-            for n in sizes
-        ]
+        inner, memory, steps = state if state is not None else (None, None, 0)
+        sizes = self.backbone.step_sizes(grid.frames, state is None)
+        shapes = [tuple(self.backbone.step_shape(n, grid.height, grid.width)) for n in sizes]
         parts = []
         # parsing does not wait for pictures: it runs ahead in a thread of its own
         ahead: Queue[tuple[Tensor, dict[str, Tensor]] | BaseException] = Queue()
-        parser = Thread(target=self._parse, args=(payload, shapes, memory, settings, ahead), daemon=True)
+        at = [self._at(settings, steps + i) for i in range(len(shapes))]
+        parser = Thread(target=self._parse, args=(payload, shapes, memory, at, ahead), daemon=True)
         parser.start()
         try:
-            for _ in shapes:
+            for size, (k, _) in zip(sizes, at):
                 parsed = ahead.get()
                 if isinstance(parsed, BaseException):
                     raise parsed
                 hat, side = parsed
-                clip, inner = self.backbone.decode(Latent(hat, side), inner, settings.k)
-                parts.append(clip)
+                clip, inner = self.backbone.decode(Latent(hat, side), inner, k)
+                parts.append(clip[:, :, :size])
             last = ahead.get()
         finally:
             parser.join()
         if isinstance(last, BaseException):
             raise last
-        return torch.cat(parts, 2), State(inner, last[1]["memory"])
+        return torch.cat(parts, 2), State(inner, last[1]["memory"], steps + len(shapes))
 
     def _parse(
-        self, payload: bytes, shapes: list[tuple[int, ...]], memory: Any, settings: Settings, out: Queue[Any]
+        self, payload: bytes, shapes: list[tuple[int, ...]], memory: Any, at: list[tuple[int, int]], out: Queue[Any]
     ) -> None:
         """Indices of each step into a queue, then the entropy model's memory; an exception in place of what failed."""
         try:
             with torch.inference_mode():
                 reader = SymbolReader(payload)
-                for shape in shapes:
-                    hat, side, memory = self.entropy.read(
-                        reader, shape, self.quantizer, memory, settings.k, settings.fine
-                    )
+                for shape, (k, fine) in zip(shapes, at):
+                    hat, side, memory = self.entropy.read(reader, shape, self.quantizer, memory, k, fine)
                     out.put((hat, side))
                 reader.finish()
             out.put((None, {"memory": memory}))

@@ -146,7 +146,7 @@ class Decoding:
 
         self._header = header = reader.header
         self._codec = codec
-        self._settings = Settings(k=header.k, fine=header.fine)
+        self._settings = Settings(header.k, header.fine, header.color_space, header.color_range)
         self._span = span or Span()
         self._slack = round(AUDIO_SLACK_S * header.fps) if header.audio else 0
         self._decode_from = 0
@@ -218,13 +218,13 @@ class Decoding:
             self._state = None
         grid = Grid(chunk.frames, self._header.height, self._header.width)
         try:
-            if chunk.frames > self._codec.chunk_frames:
+            if chunk.frames > self._codec.chunk_frames + (self._codec.lead_frames if chunk.keyframe else 0):
                 raise DamagedError(f"a chunk of {chunk.frames} frames; {self._codec.name} does not make such")
             clip, self._state = self._codec.decompress(chunk.payload, chunk.symbols, grid, self._state, self._settings)
         except DamagedError:
             self._playback.drop(chunk)
             return []
-        frames: list[tuple[media.Plane, ...]] = self._codec.to_frames(clip, grid)
+        frames: list[tuple[media.Plane, ...]] = self._codec.to_frames(clip, grid, self._settings)
         return frames
 
     def _conceal(self, lost: bitstream.Lost, planes: tuple[media.Plane, ...]) -> Iterator[Picture]:

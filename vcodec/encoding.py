@@ -85,6 +85,17 @@ class Coding:
         if not 1 <= self.gop <= 65535:
             raise InputError(f"a GOP of {self.gop} frames is not possible: choose 1 to 65535")
 
+    @property
+    def gop_frames(self) -> int:
+        """Most frames of a GOP: `gop`, less what would leave a step of the codec half empty."""
+        lead, step = self.codec.lead_frames, self.codec.step_frames
+        return lead + (self.gop - lead) // step * step if lead else self.gop
+
+    def for_video(self, info: media.VideoInfo) -> Coding:
+        """The same with the colour tags of a video."""
+        tags = {"color_space": info.color_space, "color_range": info.color_range}
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, **tags))
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -92,6 +103,7 @@ class Coded:
 
     record: bitstream.VideoChunk
     frames: tuple[media.Frame, ...]
+    settings: Settings
 
 
 @dataclass
@@ -112,17 +124,18 @@ def code_frames(items: Iterable[Item], coding: Coding) -> Iterator[Coded | media
     """
     gop = _Gop()
     cuts = CutDetector()
+    codec = coding.codec
     for item in items:
         if isinstance(item, media.AudioPacket):
             yield item
             continue
         cut = coding.scene_cuts and cuts.is_cut(item.planes[0])
-        if cut or gop.length + len(gop.waiting) == coding.gop:
+        if cut or gop.length + len(gop.waiting) == coding.gop_frames:
             if gop.waiting:
                 yield _code_chunk(gop, coding)
             gop = _Gop(first_frame=gop.first_frame)
         gop.waiting.append(item)
-        if len(gop.waiting) == coding.codec.chunk_frames:
+        if len(gop.waiting) == codec.chunk_frames + (0 if gop.length else codec.lead_frames):
             yield _code_chunk(gop, coding)
     if gop.waiting:
         yield _code_chunk(gop, coding)
@@ -130,7 +143,7 @@ def code_frames(items: Iterable[Item], coding: Coding) -> Iterator[Coded | media
 
 def _code_chunk(gop: _Gop, coding: Coding) -> Coded:
     frames = tuple(gop.waiting)
-    clip = coding.codec.to_clip([frame.planes for frame in frames])
+    clip = coding.codec.to_clip([frame.planes for frame in frames], coding.settings)
     payload, gop.state = coding.codec.compress(clip, gop.state, coding.settings)
     record = bitstream.VideoChunk(
         first_frame=gop.first_frame,
@@ -142,7 +155,7 @@ def _code_chunk(gop: _Gop, coding: Coding) -> Coded:
     gop.first_frame += len(frames)
     gop.length += len(frames)
     gop.waiting = []
-    return Coded(record, frames)
+    return Coded(record, frames, coding.settings)
 
 
 def file_header(

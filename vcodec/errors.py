@@ -8,7 +8,8 @@
     │   ├── WeightsError        1   weights missing, damaged, or not those a file was made with
     │   └── UnsupportedError    1   a format version or a feature that needs a newer vcodec
     ├── UsageError              2   options that do not go together
-    └── DamagedError            3   a .vae file (or a part of it) that is broken
+    ├── DamagedError            3   a .vae file (or a part of it) that is broken
+    └── BatchError              4   some of many files could not be worked on; the others were
 
 Each message names the file, the problem and the way out.
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BatchError",
     "DamagedError",
     "InputError",
     "MediaError",
@@ -74,3 +76,10 @@ class DamagedError(VcodecError):
 
     exit_code = 3
     report: dict[str, Any] | None = None
+
+
+class BatchError(VcodecError):
+    """Some of many files could not be worked on; the others were. `report` says which."""
+
+    exit_code = 4
+    report: Any = None

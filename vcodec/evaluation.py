@@ -10,6 +10,7 @@ from typing import Any
 
 from vcodec import api, bitstream, media
 from vcodec.errors import InputError
+from vcodec.measures import Measures
 from vcodec.metrics import Meter, Planes
 from vcodec.pipeline import ReadAhead
 
@@ -36,13 +37,15 @@ def evaluate(
     device: str = "auto",
     threads: int | None = None,
     ssim: bool = True,
+    measures: Measures | None = None,
     progress: Callable[[api.Progress], None] | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Measure all frames; gives the report, and a line on what of the coded file is damaged, "" if nothing.
 
-    The report: {frames, file_bytes, bpp, kbps, psnr_y, psnr_u, psnr_v, psnr_yuv, psnr_rgb, psnr_y_min, ssim,
-    ms_ssim}, as `metrics.Meter` defines them, on 8-bit frames. bpp and kbps count the whole coded file; the
-    time is that of the reference's frames at its frame rate. RGB is by the colour tags of the reference.
+    The report: {frames, file_bytes, bpp, kbps, psnr_y, psnr_u, psnr_v, psnr_yuv, psnr_rgb, psnr_y_min,
+    worst_frame, mse_y, ssim, ms_ssim}, as `metrics.Meter` defines them, on 8-bit frames, and what `measures`
+    takes. bpp and kbps count the whole coded file; the time is that of the reference's frames at its frame rate.
+    RGB is by the colour tags of the reference. Where either is gray, luma alone is measured.
 
     Raises InputError where the two differ in size or number of frames, and what opening either raises.
     """
@@ -54,15 +57,18 @@ def evaluate(
             if is_vae(path)
             else None
         )
-        pixel_format = vae.info["pixel_format"] if vae else _pixel_format(path)
+        gray = _is_gray(reference) or (vae.info["pixel_format"] == "gray" if vae else _is_gray(path))
+        pixel_format = "gray" if gray else "yuv420p"
         source = media.open_video(reference, pixel_format=pixel_format, audio=False)
         info = source.info
         total = vae.info["frames"] if vae else info.frames
         meter = Meter(matrix=info.color_space, full_range=info.color_range == 2, ssim=ssim)
+        if measures:
+            measures.begin(info, vae.info["keyframes"] if vae else (0,))
         references = stack.enter_context(ReadAhead(source, _DEPTH, close=source.close))
         coded_frames: Iterator[Planes]
         if vae:
-            coded_frames = vae.frames()
+            coded_frames = (planes[: len(info.shapes)] for planes in vae.frames())
         else:
             video = stack.enter_context(media.open_video(path, pixel_format=pixel_format, audio=False))
             coded_frames = (frame.planes for frame in video.frames())
@@ -72,7 +78,9 @@ def evaluate(
             planes = next(coded_frames, None)
             if planes is None:
                 raise InputError(f"{coded} has {meter.frames} frames, {reference} has more")
-            meter.add(item.planes, planes)
+            row = meter.add(item.planes, planes)
+            if measures:
+                measures.add(item.planes, planes, row)
             if progress:
                 seconds = time.perf_counter() - began
                 progress(api.Progress("measure", meter.frames, total, 0, seconds, info.width * info.height))
@@ -86,8 +94,9 @@ def evaluate(
         "bpp": 8 * size / (meter.frames * info.width * info.height),
         "kbps": 8 * size * float(info.fps) / meter.frames / 1000,
         **meter.result(),
+        **(measures.result() if measures else {}),
     }, lost
 
 
-def _pixel_format(path: Path) -> str:
-    return "gray" if media.probe(path).source_format.startswith("gray") else "yuv420p"
+def _is_gray(path: str | Path) -> bool:
+    return media.probe(path).source_format.startswith("gray")

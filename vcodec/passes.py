@@ -92,6 +92,7 @@ class Job:
         began = time.perf_counter()
         reader = call_aside(lambda: self.footage.open(coding.codec.pixel_format))
         info = reader.info
+        coding = coding.for_video(info)
         depth = queue_depth(sum(height * width for height, width in info.shapes))
         survey = self.footage.survey(info)
         if constant_rate is None:

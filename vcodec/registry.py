@@ -12,16 +12,21 @@ from vcodec.errors import UnknownNameError
 __all__ = ["BACKBONES", "CODECS", "ENTROPY_MODELS", "QUANTIZERS", "CodecEntry", "codec_entry", "load"]
 
 BACKBONES = {
+    "causalvae": "vcodec.backbones.causalvae:CausalVAE",
+    "imagevae": "vcodec.backbones.causalvae:ImageVAE",
+    "ivvae": "vcodec.backbones.ivvae:IVVAE",
     "qae": "vcodec.backbones.qae:QAE",
     "qae_layers": "vcodec.backbones.qae_layers:QAELayers",
     "qae_paper": "vcodec.backbones.qae_paper:QAEPaper",
 }
 QUANTIZERS = {
+    "posterior": "vcodec.quantizers.posterior:PosteriorQuantizer",
     "conditional": "vcodec.quantizers.conditional:ConditionalCodebook",
     "scalar": "vcodec.quantizers.scalar:ScalarCodebook",
 }
 ENTROPY_MODELS = {
     "frames": "vcodec.entropy.frames:FrameEntropy",
+    "latents": "vcodec.entropy.latents:LatentEntropy",
     "layers": "vcodec.entropy.layers:LayerEntropy",
     "neighbours": "vcodec.entropy.neighbours:NeighbourEntropy",
 }
@@ -49,6 +54,15 @@ CODECS = {
     "qae": CodecEntry("qae", "base", "conditional", "frames", "quantized-autoencoder", "qae"),
     "qae:layers": CodecEntry("qae_layers", "layers", "conditional", "layers", "quantized-autoencoder", "qae-layers"),
     "qae:paper": CodecEntry("qae_paper", "paper", "scalar", "neighbours", "quantized-autoencoder", "qae-paper"),
+    **{
+        f"{family}:{preset}": CodecEntry(family, preset, "posterior", "latents", "iv-vae", family)
+        for family, presets in {
+            "ivvae": ("z4", "z8", "z16", "z16-dim96", "z4-small", "z8-small", "z16-small"),
+            "causalvae": ("z4", "z8", "z16", "z4-small", "z8-small", "z16-small"),
+            "imagevae": ("z2", "z4", "z8", "z2-small", "z4-small", "z8-small"),
+        }.items()
+        for preset in presets
+    },
     "qae:paper-conditional": CodecEntry(
         "qae_paper", "paper-conditional", "scalar", "neighbours", "quantized-autoencoder", "qae-paper-conditional"
     ),

@@ -9,10 +9,23 @@ from torch import Tensor, nn
 
 from vcodec.errors import InputError
 
-__all__ = ["LAMBDA", "LevelTable", "between", "level_of", "levels_of", "nominal_step"]
+__all__ = [
+    "CASCADE",
+    "LAMBDA",
+    "LevelTable",
+    "between",
+    "cascaded",
+    "level_of",
+    "levels_of",
+    "nominal_step",
+]
 
 LAMBDA = 0.134  # λ = LAMBDA · step², squared 8-bit levels a bit: the slope of D(R) at the nominal step
 LEVELS = 8  # K = 2, 4, …, 256
+EXPONENT = 0.58  # the nominal step falls as K to this power
+# Quality of the frames of a GOP, in log2 K beside the K that was asked for: frames that others are predicted from, over
+# longer, are worth more bits.  The keyframe, then every eighth, fourth, second and other frame.
+CASCADE = (1.0, 0.5, -0.3, -0.7, -0.9)
 
 
 def level_of(k: int) -> float:
@@ -29,7 +42,15 @@ def levels_of(ks: list[int], device: torch.device | None = None) -> Tensor:
 
 def nominal_step(level: float) -> float:
     """The step, in 8-bit levels, that K stands for: 6.7 at K = 256, 112 at K = 2.  λ follows its square."""
-    return 10.0 * math.exp2(0.58 * (7.0 - level))
+    return 10.0 * math.exp2(EXPONENT * (7.0 - level))
+
+
+def cascaded(k: int, fine: int, number: int) -> tuple[int, int]:
+    """Codebook and finer step of the ``number``-th frame of a GOP that is coded at K = ``k``."""
+    rank = 0 if number == 0 else 1 if number % 8 == 0 else 2 if number % 4 == 0 else 3 if number % 2 == 0 else 4
+    level = level_of(k) + CASCADE[rank]
+    near = min(256, max(2, round(2.0**level)))
+    return near, fine + round(32 * EXPONENT * (level - math.log2(near)))
 
 
 def between(table: Tensor, level: Tensor, kind: Tensor) -> Tensor:

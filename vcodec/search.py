@@ -69,8 +69,8 @@ class PsnrMeter:
         height, width = coded.frames[0].planes[0].shape
         grid = Grid(record.frames, height, width)
         state = None if record.keyframe else self._state
-        clip, self._state = codec.decompress(record.payload, record.symbols, grid, state, self._coding.settings)
-        for frame, planes in zip(coded.frames, codec.to_frames(clip, grid)):
+        clip, self._state = codec.decompress(record.payload, record.symbols, grid, state, coded.settings)
+        for frame, planes in zip(coded.frames, codec.to_frames(clip, grid, coded.settings)):
             self._meter.add(frame.planes[:1], planes[:1])
 
     @property

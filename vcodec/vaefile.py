@@ -15,7 +15,10 @@ from vcodec.errors import InputError
 from vcodec.models import codec_for_decoding
 
 if TYPE_CHECKING:
+    from torch import Generator
+
     from vcodec.codec import Codec
+    from vcodec.latents import LatentView
 
 __all__ = ["Source", "VaeFile", "damage_text", "open", "open_source"]
 
@@ -71,6 +74,19 @@ class VaeFile:
                 yield item.frame.planes
         self._note(decoding)
         file.close()
+
+    def latents(self, *, sample: bool = False, generator: Generator | None = None) -> LatentView:
+        """Latents of a file that a video VAE made: ``latents()[a:b]`` is a tensor [z,b−a,h,w] in its own scale.
+
+        No picture is decoded. sample: a draw from the posterior in place of its mean; see `vcodec.latents`.
+        Raises UnsupportedError for other codecs, WeightsError.
+        """
+        from vcodec.latents import LatentCoder, LatentView
+
+        if self._codec is None:
+            with self.path.open("rb") as file:
+                self._codec = codec_for_decoding(bitstream.Reader(file, str(self.path)), *self._options)
+        return LatentView(self.path, LatentCoder.of(self._codec), sample=sample, generator=generator)
 
     def _note(self, decoding: Decoding) -> None:
         self.lost = decoding.lost

@@ -53,18 +53,23 @@ class Latent:
 class Backbone(nn.Module, ABC):
     """A network clip ↔ latent."""
 
-    #: planes it sees: "yuv420p" (clip packs 2×2 luma, U, V: C = 6 at half size) or "gray" (C = 1)
+    #: planes it sees: "yuv420p" (clip packs 2×2 luma, U, V: C = 6 at half size), "gray" (C = 1) or "rgb" (C = 3; files
+    #: and frames are yuv420p all the same)
     pixel_format: str
     #: frames in one latent step
     step_frames: int
-    #: frames the codec puts in one chunk record
+    #: frames the codec puts in one chunk record, beside lead_frames in the first of a GOP
     chunk_frames: int
+    #: frames of a step of their own at the start of a GOP
+    lead_frames: int = 0
     #: luma samples behind one latent position, (rows, columns)
     stride: tuple[int, int]
     latent_channels: int
     causal: bool
     #: whether encode needs the state that decode returns (prediction from decoded frames)
     closed_loop: bool
+    #: whether the frames of a GOP differ in quality by their place (see scale.CASCADE)
+    cascade: bool = False
 
     @abstractmethod
     def codable_grid(self, grid: Grid) -> Grid:
@@ -73,6 +78,16 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def latent_shape(self, grid: Grid) -> LatentShape:
         """Shape of the latent of a codable grid: the only home of this arithmetic."""
+
+    def step_sizes(self, frames: int, first: bool) -> list[int]:
+        """Frames of each step of a chunk; first: it starts a GOP."""
+        lead = min(self.lead_frames, frames) if first else 0
+        steps = [min(self.step_frames, frames - start) for start in range(lead, frames, self.step_frames)]
+        return [lead, *steps] if lead else steps
+
+    def step_shape(self, frames: int, height: int, width: int) -> LatentShape:
+        """Shape of the latent of one step of so many frames."""
+        return self.latent_shape(self.codable_grid(Grid(frames, height, width)))
 
     @abstractmethod
     def encode(self, clip: Tensor, state: Any, k: int) -> tuple[Latent, Any]:

@@ -6,9 +6,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["block_basis", "pack_yuv420", "unpack_yuv420"]
+from vcodec.scale import LevelTable
+
+__all__ = ["Stack", "block_basis", "pack_yuv420", "unpack_yuv420"]
 
 
 def _dct(n: int) -> Tensor:
@@ -44,3 +46,37 @@ def unpack_yuv420(clip: Tensor) -> tuple[Tensor, Tensor]:
 def pack_yuv420(luma: Tensor, chroma: Tensor) -> Tensor:
     """Luma [B,1,H,W], chroma [B,2,H/2,W/2] -> [B,6,H/2,W/2]."""
     return torch.cat([F.pixel_unshuffle(luma, 2), chroma], 1)
+
+
+class Stack(nn.Module):
+    """3×3 convolutions at one width; the first layer's output is offset by K and kind; the last starts at zero."""
+
+    def __init__(
+        self, inputs: int, width: int, outputs: int, layers: int, *, kinds: int = 2, skips: bool = False
+    ) -> None:
+        """kinds: of frames, with an offset each; skips: the middle layers add to what they were given."""
+        super().__init__()
+        self.first = nn.Conv2d(inputs, width, 3, padding=1)
+        self.offset = LevelTable(width, kinds=kinds)
+        self.middle = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(layers - 2))
+        self.last = nn.Conv2d(width, outputs, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        self.skips = skips
+        self.low_precision = False  # bf16 in the convolutions (training)
+
+    def forward(self, x: Tensor, level: Tensor, kind: Tensor) -> Tensor:
+        """x [B,inputs,h,w], level, kind [B] -> [B,outputs,h,w]."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
+            x = F.relu(self.first(x) + self.offset(level, kind)[:, :, None, None])
+            for layer in self.middle:
+                bent = F.relu(layer(x))
+                x = x + bent if self.skips else bent
+            out: Tensor = self.last(x)
+        return out.float()
+
+    def macs(self) -> int:
+        """Multiply-accumulates at each position."""
+        convolutions = [self.first, *self.middle, self.last]
+        return sum(9 * c.in_channels * c.out_channels for c in convolutions)

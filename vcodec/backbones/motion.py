@@ -65,37 +65,25 @@ class Reference(NamedTuple):
 
 
 def _clamped(vectors: Tensor, block: int, shape: tuple[int, int]) -> Tensor:
-    """Vectors [B,2,h,w] limited so that no block reads outside the padded reference (normative)."""
-    h, w = vectors.shape[2:]
+    """Vectors [...,2,h,w] limited so that no block reads outside the padded reference (normative)."""
+    h, w = vectors.shape[-2:]
     top = torch.arange(h, device=vectors.device)[:, None] * block * 4
     left = torch.arange(w, device=vectors.device)[None, :] * block * 4
     reach = 4 * MARGIN
-    dy = torch.minimum(torch.maximum(vectors[:, 0], -reach - top), shape[0] * 4 + reach - block * 4 - top)
-    dx = torch.minimum(torch.maximum(vectors[:, 1], -reach - left), shape[1] * 4 + reach - block * 4 - left)
-    return torch.stack([dy, dx], 1)
-
-
-def _fetch(up: Tensor, dy: Tensor, dx: Tensor, block: int, sub: int, pad: int, rows: int = 1) -> Tensor:
-    """Samples of each block displaced by (dy, dx) in 1/sub samples, of every ``rows``-th row.
-
-    up [B,P,Hp,Wp], dy, dx [B,h,w] -> [B, h·block/rows, w·block].
-    """
-    b, phases, hp, wp = up.shape
-    h, w = dy.shape[1:]
-    phase = torch.remainder(dy, sub) * sub + torch.remainder(dx, sub)
-    offset = (phase * hp + torch.div(dy, sub, rounding_mode="floor")) * wp + torch.div(dx, sub, rounding_mode="floor")
-    offset = offset + torch.arange(b, device=up.device)[:, None, None] * (phases * hp * wp)
-    index = offset.view(b, h, 1, w, 1) + _places(h, w, block, wp, pad, rows, up.device)
-    return up.reshape(-1).index_select(0, index.reshape(-1)).view(b, h * block // rows, w * block)
+    dy = torch.minimum(torch.maximum(vectors[..., 0, :, :], -reach - top), shape[0] * 4 + reach - block * 4 - top)
+    dx = torch.minimum(torch.maximum(vectors[..., 1, :, :], -reach - left), shape[1] * 4 + reach - block * 4 - left)
+    return torch.stack([dy, dx], -3)
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # what is kept must serve training too
-def _places(h: int, w: int, block: int, pitch: int, pad: int, rows: int, device: torch.device) -> Tensor:
-    """Where each sample of each block stands in a padded plane: [1,h,block/rows,w,block]."""
-    y = torch.arange(0, h * block, rows, device=device).view(1, h, block // rows, 1, 1) + pad
-    x = torch.arange(w * block, device=device).view(1, 1, 1, w, block) + pad
-    return y * pitch + x
+def _corners(batch: int, h: int, w: int, block: int, plane: tuple[int, int], rows: int, device: torch.device) -> Tensor:
+    """Where every so many-th row of each block begins in the 16 padded planes of each picture: [B,h,block/rows,w]."""
+    high, wide = plane
+    picture = torch.arange(batch, device=device).view(-1, 1, 1, 1) * (16 * high * wide)
+    top = torch.arange(0, h * block, rows, device=device).view(1, h, block // rows, 1) + _PAD
+    left = torch.arange(w, device=device) * block + _PAD
+    return picture + top * wide + left
 
 
 def _interpolate(plane: Tensor, dy: Tensor, dx: Tensor, block: int, taps: Tensor, before: int) -> Tensor:
@@ -189,8 +177,8 @@ def _coarse_start(cur: Tensor, ref: Tensor, reach: int) -> Tensor:
 
 
 def _vector_bits(delta: Tensor) -> Tensor:
-    """About what a vector costs that is off by ``delta`` [B,2,h,w] quarter samples (exp-Golomb-like)."""
-    return (0.35 + 2.0 * torch.log2(1.0 + delta.abs())).sum(1)
+    """About what a vector costs that is off by ``delta`` [...,2,h,w] quarter samples (exp-Golomb-like)."""
+    return (0.35 + 2.0 * torch.log2(1.0 + delta.abs())).sum(-3)
 
 
 def _middle(vectors: Tensor) -> Tensor:
@@ -209,41 +197,46 @@ class _Matcher:
         """rows: every so many-th row of a block is compared."""
         self.cur, self.ref, self.price, self.rows = cur[:, 0, ::rows], ref, price, rows
         self.best = start.float()
-        self.sad = self.sums(self.best, 16)
+        self.sad = self.sums(self.best[None], 16)[0]
 
     def sums(self, vectors: Tensor, block: int) -> Tensor:
-        """Sum of absolute differences of each block under a vector each [B,2,h,w]."""
+        """Sums of absolute differences of each block under vectors [n,B,2,h,w], n a block: [n,B,h,w]."""
         v = _clamped(vectors.long(), block, self.ref.shape)
-        moved = _fetch(self.ref.phases, v[:, 0], v[:, 1], block, 4, _PAD, self.rows)
-        b, h, w = vectors.shape[0], vectors.shape[2], vectors.shape[3]
-        differences = (self.cur - moved).abs_().view(b, h, block // self.rows, w, block)
-        total: Tensor = differences.sum(2).sum(-1) * self.rows
+        b, _, high, wide = self.ref.phases.shape
+        h, w = v.shape[-2:]
+        phase = (v[:, :, 0] & 3) * 4 + (v[:, :, 1] & 3)
+        offset = (phase * high + (v[:, :, 0] >> 2)) * wide + (v[:, :, 1] >> 2)
+        corners = _corners(b, h, w, block, (high, wide), self.rows, v.device)
+        flat = self.ref.phases.reshape(-1)
+        runs = flat.as_strided((flat.numel() - block + 1, block), (1, 1))  # each block's rows are runs of samples
+        moved = runs.index_select(0, (offset[:, :, :, None] + corners).reshape(-1))
+        now = self.cur.view(1, b, h, block // self.rows, w, block)
+        differences = moved.view(-1, b, h, block // self.rows, w, block).sub_(now).abs_()
+        total: Tensor = differences.sum(3).sum(-1) * self.rows
         return total
 
-    def consider(self, candidates: list[Tensor]) -> None:
-        """Take each candidate [B,2,h,w] where it is cheaper."""
+    def consider(self, candidates: Tensor) -> None:
+        """Take the cheapest of each block's candidates [n,B,2,h,w] where it is cheaper than what it has."""
         around = _middle(self.best)
-        cost = self.sad + self.price * _vector_bits(self.best - around)
-        for candidate in candidates:
-            vectors = candidate.clamp(-RANGE, RANGE)
-            sad = self.sums(vectors, 16)
-            bid = sad + self.price * _vector_bits(vectors - around)
-            better = bid < cost
-            cost = torch.where(better, bid, cost)
-            self.sad = torch.where(better, sad, self.sad)
-            self.best = torch.where(better[:, None], vectors, self.best)
+        vectors = candidates.clamp(-RANGE, RANGE)
+        sad = self.sums(vectors, 16)
+        least, at = (sad + self.price * _vector_bits(vectors - around)).min(0)
+        better = least < self.sad + self.price * _vector_bits(self.best - around)
+        chosen = vectors.gather(0, at[None, :, None].expand(-1, -1, 2, -1, -1))[0]
+        self.sad = torch.where(better, sad.gather(0, at[None])[0], self.sad)
+        self.best = torch.where(better[:, None], chosen, self.best)
 
     def ring(self, steps: list[tuple[int, int]], scale: int) -> None:
         """Try vectors around the best ones."""
         offsets = torch.tensor(steps, dtype=torch.float32, device=self.best.device).view(-1, 1, 2, 1, 1) * scale
-        self.consider([self.best + o for o in offsets])
+        self.consider(self.best + offsets)
 
     def spread(self) -> None:
         """Try each neighbour's vector, then what the four of them predict."""
         p = F.pad(self.best, (1, 1, 1, 1), mode="replicate")
-        self.consider([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]])
+        self.consider(torch.stack([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]]))
         for _ in range(2):
-            self.consider([torch.floor(_middle(self.best))])
+            self.consider(torch.floor(_middle(self.best))[None])
 
 
 _CROSS = [(-1, 0), (1, 0), (0, -1), (0, 1)]
@@ -262,7 +255,7 @@ def search(
     height, width = cur.shape[2:]
     start = _coarse_start(cur, ref_luma, min(6, min(height, width) // 8))
     m = _Matcher(cur, ref, torch.zeros_like(start), price, rows=2)
-    m.consider([start.float()] if previous is None else [start.float(), previous.float()])
+    m.consider(torch.stack([start.float()] if previous is None else [start.float(), previous.float()]))
     m.ring(_CROSS, 8)
     m.ring(_CROSS, 4)
     m.spread()
@@ -272,10 +265,9 @@ def search(
     m.spread()
     coarse = m.best.long()
     candidates = neighbours(coarse)
-    own = m.sums(candidates[:, 0], 8) + m.price * 0.4
-    choice = torch.zeros_like(own, dtype=torch.int64)
-    for i in range(1, 4):
-        other = m.sums(candidates[:, i], 8) + m.price * 3.0
-        better = (other < own) & (candidates[:, i] != candidates[:, 0]).any(1)
-        own, choice = torch.where(better, other, own), torch.where(better, i, choice)
+    same = (candidates == candidates[:, :1]).all(2)  # one vector twice: the first choice stands for both
+    extra = torch.tensor([0.4, 3.0, 3.0, 3.0], device=cur.device).view(1, 4, 1, 1) * m.price
+    cost = m.sums(candidates.transpose(0, 1), 8).transpose(0, 1) + extra
+    cost[:, 1:].masked_fill_(same[:, 1:], torch.inf)
+    choice = cost.argmin(1)
     return coarse, choice

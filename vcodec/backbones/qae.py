@@ -1,16 +1,18 @@
 """`qae`: the quantized autoencoder scaled to natural colour video (quantized-autoencoder, section IV).
 
-One frame a step, at 1/8 resolution, in native 4:2:0: 64 luma + 16 + 16 chroma samples stand behind each position, and
-the 96 latent channels are a complete basis of them.  A linear path (DCT at the start, learned) runs beside networks of
-plain 3×3 convolutions; every network starts at zero, so training starts from a motion-compensated transform codec.
+One frame a step, in native 4:2:0.  The latent stands at 1/8 resolution: 64 luma + 16 + 16 chroma samples are behind
+each position, and the 96 channels are a complete basis of them.  A learned linear path (DCT at the start) carries what
+motion does not predict; networks of plain 3×3 convolutions, which start at zero, bend it.
 
-    keyframe:  thumbnail (integers, 1/16) ──► bicubic ─┐
-    others:    last decoded frame ── motion (integers) ┴► blocks p ─► refine ─► p'      (prediction, both sides)
+    others:    last decoded frame ── motion (integers) ──────────────────► p      (prediction, both sides)
+    keyframe:  thumbnail (integers, 1/16) ──► bicubic ──► refine ────────► p
 
-    encode:    frame ─► blocks x ──► A(x − p') + analysis(x, x − p') ─► latent
-    decode:    latent ─► r = p' + S(latent) ─► r + synthesis(r, r − p') ─► blocks ─► 8-bit frame ─► state
+    encode:    frame ─► blocks of x − p ──► A ─► latent        keyframe: + analysis(x, x − p)
+    decode:    latent ─► S ─► d      r = p + d                 keyframe: + synthesis(r, d)
+               r + loop filter(r, d) at 1/2 resolution ─► 8-bit frame ─► state
 
-Each network's first layer gets a learned offset for K and the kind of frame, so that one model serves all K.
+A keyframe's networks run at 1/8 resolution; the loop filter runs for every frame.  Each network's first layer gets a
+learned offset for K, so that one model serves all K.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from torch import Tensor, nn
 
 from vcodec.backbones import motion
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
-from vcodec.backbones.layers import block_basis, pack_yuv420, unpack_yuv420
-from vcodec.scale import LevelTable, level_of, nominal_step
+from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
+from vcodec.scale import level_of, nominal_step
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 
@@ -42,11 +44,15 @@ class QAEConfig:
     width: int = 64
     """channels inside refine, analysis and synthesis, >= 8"""
     refine_layers: int = 3
-    """3×3 layers of the prediction's network, >= 2"""
+    """3×3 layers of the keyframe's prediction, >= 2"""
     analysis_layers: int = 3
-    """3×3 layers of the encoder's network, >= 2"""
+    """3×3 layers of the keyframe's encoder, >= 2"""
     synthesis_layers: int = 4
-    """3×3 layers of the decoder's network, >= 2"""
+    """3×3 layers of the keyframe's decoder, >= 2"""
+    filter_width: int = 24
+    """channels inside the loop filter, >= 4"""
+    filter_layers: int = 3
+    """3×3 layers of the loop filter, >= 2"""
     chunk_frames: int = 8
     """frames in one chunk record, 1..8"""
 
@@ -63,34 +69,11 @@ class QAEState(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """The refined prediction as blocks [B,96,h,w], with what conditions the networks."""
+    """A frame's prediction [B,6,H/2,W/2], and what conditions the networks: level [B], whether it is a keyframe."""
 
-    blocks: Tensor
+    packed: Tensor
     level: Tensor
-    kind: Tensor
-
-
-class Stack(nn.Module):
-    """3×3 convolutions at one width; the first layer's output is offset by K and kind; the last starts at zero."""
-
-    def __init__(self, inputs: int, width: int, outputs: int, layers: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inputs, width, 3, padding=1)
-        self.offset = LevelTable(width)
-        self.middle = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(layers - 2))
-        self.last = nn.Conv2d(width, outputs, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
-        self.low_precision = False  # bf16 in the convolutions (training)
-
-    def forward(self, x: Tensor, level: Tensor, kind: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
-            x = F.relu(self.first(x) + self.offset(level, kind)[:, :, None, None])
-            for layer in self.middle:
-                x = F.relu(layer(x))
-            out: Tensor = self.last(x)
-        return out.float()
+    key: bool
 
 
 class QAE(Backbone):
@@ -102,6 +85,7 @@ class QAE(Backbone):
     latent_channels = 96
     causal = True
     closed_loop = True
+    cascade = True
 
     def __init__(self, config: QAEConfig) -> None:
         super().__init__()
@@ -111,9 +95,10 @@ class QAE(Backbone):
         self.forward_basis = nn.Parameter(basis[:, :, None, None].clone())
         self.inverse_basis = nn.Parameter(basis.t()[:, :, None, None].clone())
         w = config.width
-        self.refine = Stack(96, w, 96, config.refine_layers)
-        self.analysis = Stack(192, w, 96, config.analysis_layers)
-        self.synthesis = Stack(192, w, 96, config.synthesis_layers)
+        self.refine = Stack(96, w, 96, config.refine_layers, kinds=1, skips=True)
+        self.analysis = Stack(192, w, 96, config.analysis_layers, kinds=1, skips=True)
+        self.synthesis = Stack(192, w, 96, config.synthesis_layers, kinds=1, skips=True)
+        self.loop_filter = Stack(12, config.filter_width, 6, config.filter_layers, kinds=2, skips=True)
         weight = torch.ones(1, 96, 1, 1)
         weight[:, 64:] = CHROMA_WEIGHT
         self.register_buffer("weight", weight, persistent=False)
@@ -128,49 +113,59 @@ class QAE(Backbone):
         return LatentShape(96, grid.frames, grid.height // 8, grid.width // 8)
 
     def macs(self, grid: Grid) -> dict[str, float]:
-        def stack(net: Stack) -> int:
-            convolutions = [net.first, *net.middle, net.last]
-            return sum(9 * c.in_channels * c.out_channels for c in convolutions)
-
-        positions = grid.frames * (grid.height // 8) * (grid.width // 8)
-        decode = stack(self.refine) + stack(self.synthesis) + 96 * 96
-        return {
-            "encode": float(positions * (decode + stack(self.analysis) + 96 * 96)),
-            "decode": float(positions * decode),
-        }
+        """Of a clip that begins with a keyframe."""
+        positions = (grid.height // 8) * (grid.width // 8)
+        every = positions * (96 * 96 + 16 * self.loop_filter.macs())
+        once = positions * (self.refine.macs() + self.synthesis.macs())
+        analysis = positions * (grid.frames * 96 * 96 + self.analysis.macs())
+        decode = float(grid.frames * every + once)
+        return {"encode": decode + analysis, "decode": decode}
 
     # ------------------------------------------------------------------ samples <-> blocks
 
     @staticmethod
-    def blocks(luma: Tensor, chroma: Tensor) -> Tensor:
-        """Luma [B,1,H,W], chroma [B,2,H/2,W/2] -> [B,96,H/8,W/8]."""
+    def blocks(packed: Tensor) -> Tensor:
+        """[B,6,H/2,W/2] -> [B,96,H/8,W/8]."""
+        luma, chroma = unpack_yuv420(packed)
         return torch.cat([F.pixel_unshuffle(luma, 8), F.pixel_unshuffle(chroma, 4)], 1)
 
     @staticmethod
-    def planes(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    def packed(blocks: Tensor) -> Tensor:
         """The inverse of ``blocks``."""
-        return F.pixel_shuffle(blocks[:, :64], 8), F.pixel_shuffle(blocks[:, 64:], 4)
+        return pack_yuv420(F.pixel_shuffle(blocks[:, :64], 8), F.pixel_shuffle(blocks[:, 64:], 4))
 
-    # ------------------------------------------------------------------ the three networks
+    # ------------------------------------------------------------------ the networks
 
-    def refined(self, luma: Tensor, chroma: Tensor, level: Tensor, kind: Tensor) -> Prediction:
-        """Prediction of a frame from raw predicted planes; level, kind [B]."""
-        p = self.blocks(luma, chroma)
-        return Prediction(p + self.refine(p - 0.5, level, kind) * _FINE, level, kind)
+    @staticmethod
+    def _bend(net: Stack, x: Tensor, level: Tensor, kind: int = KEY) -> Tensor:
+        out: Tensor = net(x, level, torch.full_like(level, kind, dtype=torch.int64))
+        return out * _FINE
+
+    def predicted(self, luma: Tensor, chroma: Tensor, level: Tensor, key: bool) -> Prediction:
+        """Prediction of a frame from planes: of the thumbnail (key) or motion compensated; level [B]."""
+        packed = pack_yuv420(luma, chroma)
+        if key:
+            packed = packed + self.packed(self._bend(self.refine, self.blocks(packed) - 0.5, level))
+        return Prediction(packed, level, key)
 
     def analyse(self, x: Tensor, p: Prediction) -> Tensor:
-        """Blocks x [B,96,h,w] -> latent [B,96,h,w] in 8-bit levels."""
-        r = x - p.blocks
-        bent = self.analysis(torch.cat([x - 0.5, r * 8.0], 1), p.level, p.kind)
-        values: Tensor = (F.conv2d(r, self.forward_basis) + bent * _FINE) * 255.0
-        return values
+        """Frame x [B,6,H/2,W/2] -> latent [B,96,h,w] in 8-bit levels."""
+        r = self.blocks(x - p.packed)
+        values = F.conv2d(r, self.forward_basis)
+        if p.key:
+            values = values + self._bend(self.analysis, torch.cat([self.blocks(x) - 0.5, r * 8.0], 1), p.level)
+        return values * 255.0
 
     def synthesise(self, values: Tensor, p: Prediction) -> Tensor:
-        """Latent [B,96,h,w] -> blocks [B,96,h,w], not yet rounded."""
-        d = F.conv2d(values / 255.0, self.inverse_basis)
-        r = p.blocks + d
-        out: Tensor = r + self.synthesis(torch.cat([r - 0.5, d * 8.0], 1), p.level, p.kind) * _FINE
-        return out
+        """Latent [B,96,h,w] -> frame [B,6,H/2,W/2], not yet rounded."""
+        coded = F.conv2d(values / 255.0, self.inverse_basis)
+        if p.key:
+            r = self.blocks(p.packed) + coded
+            coded = coded + self._bend(self.synthesis, torch.cat([r - 0.5, coded * 8.0], 1), p.level)
+        d = self.packed(coded)
+        frame = p.packed + d
+        kind = KEY if p.key else INTER
+        return frame + self._bend(self.loop_filter, torch.cat([frame - 0.5, d * 8.0], 1), p.level, kind)
 
     # ------------------------------------------------------------------ side information
 
@@ -196,8 +191,7 @@ class QAE(Backbone):
             vectors = motion.dense_vectors(side["coarse"], side["choice"])
             luma, chroma = motion.compensate(state.luma, state.chroma, vectors)
         level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
-        kind = torch.full((luma.shape[0],), KEY if state is None else INTER, device=luma.device)
-        return self.refined(luma, chroma, level, kind)
+        return self.predicted(luma, chroma, level, state is None)
 
     # ------------------------------------------------------------------ Backbone
 
@@ -209,14 +203,14 @@ class QAE(Backbone):
             coarse, choice = motion.search(luma, motion.Reference.of(state.luma), state.luma, state.coarse, price(k))
             side = {"coarse": coarse, "choice": choice}
         p = self.predict(side, state, k)
-        values = self.analyse(self.blocks(luma, chroma), p)
+        values = self.analyse(clip[:, :, 0], p)
         return Latent(values[:, :, None], side, self.weight, p), state
 
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
-        luma, chroma = self.planes(self.synthesise(latent.values[:, :, 0], p))
-        luma, chroma = (torch.round(x.clamp(0, 1) * 255.0) / 255.0 for x in (luma, chroma))
-        return pack_yuv420(luma, chroma)[:, :, None], QAEState(luma, chroma, latent.side.get("coarse"))
+        frame = self.synthesise(latent.values[:, :, 0], p)
+        frame = torch.round(frame.clamp(0, 1) * 255.0) / 255.0
+        return frame[:, :, None], QAEState(*unpack_yuv420(frame), latent.side.get("coarse"))
 
 
 def price(k: int) -> float:

@@ -25,8 +25,7 @@ from torch import Tensor, nn
 
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.layering import find_layers, render
-from vcodec.backbones.layers import block_basis
-from vcodec.backbones.qae import Stack
+from vcodec.backbones.layers import Stack, block_basis
 from vcodec.scale import levels_of
 
 __all__ = ["PRESETS", "QAELayers", "QAELayersConfig"]
@@ -119,8 +118,7 @@ class QAELayers(Backbone):
 
     def macs(self, grid: Grid) -> dict[str, float]:
         """Of a clip with all its layers at their largest."""
-        layers = (self.restore.first, *self.restore.middle, self.restore.last)
-        restore = sum(9 * c.in_channels * c.out_channels for c in layers)
+        restore = self.restore.macs()
         samples = min(grid.height, self.config.side) * min(grid.width, self.config.side) * self.config.layers
         linear = float(grid.frames * grid.height * grid.width * _CHANNELS)
         return {"encode": linear, "decode": linear + restore * samples}

@@ -1,6 +1,7 @@
 """The command line: `main` runs one command and turns every error into one line and an exit code.
 
     0  done                          3  a .vae file is damaged (what can be decoded was written)
+    4  some of many files failed; the others are done
     1  an input cannot be used       130, 143, 129  stopped by Ctrl-C, SIGTERM, SIGHUP; nothing half-written
     stays 2  wrong usage                   141  the reader of standard output went away
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from vcodec import __version__
-from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, info, study, train, verify
+from vcodec.cli import cat, codecs, cut, decode, encode, evaluate, importing, info, rd_curve, study, train, verify
 from vcodec.cli.display import ReaderGoneError
 
 __all__ = ["command"]
@@ -23,8 +23,10 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "eval": evaluate.evaluate,
     "cut": cut.cut,
     "cat": cat.cat,
+    "rd-curve": rd_curve.rd_curve,
     "codecs": codecs.codecs,
     "train": train.train,
+    "import": importing.import_weights,
 }
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

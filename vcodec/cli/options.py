@@ -25,6 +25,7 @@ __all__ = [
     "default_output",
     "parse_bitrate",
     "parse_fps",
+    "parse_integers",
     "parse_raw",
     "parse_seconds",
     "parse_size",
@@ -69,6 +70,14 @@ def parse_fps(text: str) -> Fraction:
     if not 0 < rate <= 1000:
         raise typer.BadParameter(f"{text!r} is not a frame rate; write 25 or 30000/1001")
     return rate
+
+
+def parse_integers(text: str) -> list[int]:
+    """Whole numbers of `2,4,8`."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of whole numbers; write 2,4,8") from None
 
 
 def parse_raw(text: str, fps: Fraction | None) -> RawFormat:

@@ -1,6 +1,7 @@
 """The entropy model of latent indices: which table each index is coded with, from integers alone.
 
-    previous frame's |index| ─┐
+    how motion differs around ┐
+    previous frame's |index| ─┤
     activity (hyper-latent) ──┴► 3×3 ─► 3×3 ─► c ─► 1×1 ─► tables of step A      (half of the indices: c+y+x even)
                                               │
                           |index| of step A ──┴► 3×3 ─► 1×1 ─► tables of step B  (the other half)
@@ -40,12 +41,14 @@ __all__ = [
     "FrozenContext",
     "activity",
     "first_step",
+    "roughness",
     "widths",
 ]
 
 TABLES = 48
 ACTIVITY_LEVELS = 10
 _COUNT_MAX = 7  # larger magnitudes look alike to the networks
+_ROUGH = (1, 4, 16)  # quarter samples
 _TABLE_STEP = 4  # table numbers in an output of 1
 NARROWEST, WIDEST = 0.06, 40.0  # Laplace scale of table 0 and of the last one, in steps
 
@@ -96,6 +99,15 @@ def thermometer(act: Tensor) -> Tensor:
     return F.interpolate((act >= marks).float(), scale_factor=2, mode="nearest")
 
 
+def roughness(vectors: Tensor) -> Tensor:
+    """Vectors of 8×8 blocks [B,2,h,w] (integers) -> [B,3,h,w]: 1 where a neighbour's differs by 1, 4, 16 or more."""
+    p = F.pad(vectors.float(), (1, 1, 1, 1), mode="replicate")
+    inner = p[:, :, 1:-1, 1:-1]
+    around = (p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:])
+    most = torch.stack([(n - inner).abs().amax(1) for n in around]).amax(0)
+    return torch.stack([(most >= limit).float() for limit in _ROUGH], 1)
+
+
 def integer_offsets(table: LevelTable) -> Tensor:
     """A learned offset as integers over SUM_ONE, for every frame kind and K: [2,257,width] (rows 0 and 1 unused)."""
     out = torch.zeros(2, 257, table.table.shape[2])
@@ -113,7 +125,7 @@ class ContextNet(nn.Module):
         self.config = config
         self.low_precision = False  # bf16 in the convolutions (training)
         c, w = config.channels, config.width
-        self.past = IntegerConv(c + ACTIVITY_LEVELS - 1, w, 3)
+        self.past = IntegerConv(c + ACTIVITY_LEVELS - 1 + len(_ROUGH), w, 3)
         self.deep = IntegerConv(w, w, 3)
         self.head_a = IntegerConv(w, c, 1)
         self.known = IntegerConv(c, w, 3)
@@ -129,8 +141,11 @@ class ContextNet(nn.Module):
             }
         )
 
-    def forward(self, index: Tensor, past: Tensor, level: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
-        """index, past: [B,C,h,w] indices of this and the previous frame -> (table number, fractional; activity)."""
+    def forward(self, index: Tensor, past: Tensor, rough: Tensor, level: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
+        """index, past: [B,C,h,w] indices of this and the previous frame; rough [B,3,h,w] of its motion.
+
+        Returns (table number, fractional; activity).
+        """
         index, past = index.detach(), past.detach()
 
         def offset(name: str) -> Tensor:
@@ -140,7 +155,7 @@ class ContextNet(nn.Module):
         act = activity(index)
         step_a = first_step(index.shape[1], index.shape[2], index.shape[3], index.device)
         layout = torch.channels_last
-        x = torch.cat([thermometer(act), counts(past)], 1).contiguous(memory_format=layout)
+        x = torch.cat([thermometer(act), counts(past), rough], 1).contiguous(memory_format=layout)
         known = (counts(index) * step_a).contiguous(memory_format=layout)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
             x = activate(self.past(x) + offset("past"))
@@ -186,7 +201,9 @@ class FrozenContext:
         }
         top = {n: int(t.abs().max()) for n, t in self.offsets.items()}
         inputs = _COUNT_MAX * ACTIVATION_ONE
-        self.past = FrozenConv([w["past"]], [inputs], top["past"])
+        # activity, the previous frame's indices and motion enter one sum, of which the last two stay while choosing
+        shares = torch.split(w["past"], [ACTIVITY_LEVELS - 1, w["past"].shape[1] - ACTIVITY_LEVELS + 1], 1)
+        self.past = FrozenConv(list(shares), [ACTIVATION_ONE, inputs], top["past"])
         self.deep = FrozenConv([w["deep"]], [ACTIVATION_MAX], top["deep"])
         self.head_a = FrozenConv([w["head_a"]], [ACTIVATION_MAX], top["head_a"])
         self.known = FrozenConv([w["known"], w["again"]], [inputs, ACTIVATION_MAX], top["known"])
@@ -200,7 +217,7 @@ class FrozenContext:
     def macs(channels: int, width: int = ContextConfig.width) -> int:
         """Multiply-accumulates at each latent position."""
         c, w = channels, width
-        return 9 * (c + ACTIVITY_LEVELS - 1) * w + 9 * w * w + w * c + 9 * c * w + w * w + w * c
+        return 9 * (c + ACTIVITY_LEVELS - 1 + len(_ROUGH)) * w + 9 * w * w + w * c + 9 * c * w + w * w + w * c
 
     def to(self, device: torch.device) -> None:
         """Move to a device."""
@@ -211,11 +228,15 @@ class FrozenContext:
     def _offset(self, name: str, k: int, kind: int, batch: int) -> Tensor:
         return self.offsets[name][kind, k].expand(batch, -1)
 
-    def step_a(self, act: Tensor, past: Tensor, k: int, kind: int) -> tuple[Tensor, Tensor]:
-        """activity [B,1,h/2,w/2], previous indices [B,C,h,w] -> (table numbers [B,C,h,w], features for step B)."""
+    def history(self, past: Tensor, rough: Tensor) -> Tensor:
+        """What the previous indices [B,C,h,w] and the motion's roughness say, for step_a."""
+        return self.past.sums(torch.cat([counts(past), rough], 1) * ACTIVATION_ONE, 1)
+
+    def step_a(self, act: Tensor, history: Tensor, k: int, kind: int) -> tuple[Tensor, Tensor]:
+        """activity [B,1,h/2,w/2], history -> (table numbers [B,C,h,w], features for step B)."""
         n = act.shape[0]
-        x = torch.cat([thermometer(act), counts(past)], 1) * ACTIVATION_ONE
-        x = self.past([x], self._offset("past", k, kind, n))
+        total = self.past.sums(thermometer(act) * ACTIVATION_ONE) + history
+        x = self.past.activations(total, self._offset("past", k, kind, n))
         x = self.deep([x], self._offset("deep", k, kind, n))
         return self.head_a([x], self._offset("head_a", k, kind, n), TABLES - 1, SUM_ONE // _TABLE_STEP), x
 

@@ -8,6 +8,7 @@ distortion + λ·bits under the very table it is coded with.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -32,6 +33,7 @@ ESCAPE = 31
 REACH = 15  # indices within ±15 have symbols of their own
 _RAW_ZERO = 1 << 15
 CLASSES = 3
+_BLOCK_BITS = 4.0  # what saying that a 16×16 block is not empty has to pay back, by measurement
 
 
 def index_class(k: int) -> int:
@@ -144,7 +146,7 @@ class FrameEntropy:
         price = LAMBDA * (scale / step).square() / (1.0 if weight is None else weight)
         low, high = quantizer.bounds(k)
         scaled = quantizer.scaled(values[:, :, 0], at.level, at.kind, at.phase, fine)
-        chosen = self._choose(_Wish(scaled, low, high, price), state, k)
+        chosen = self._choose(_Wish(scaled, low, high, price), state, self._rough(side, scaled.shape), k)
         act = chosen.activity[0].long().cpu().numpy()
         coarse = (
             side["coarse"][0].cpu().numpy().astype(np.int64)
@@ -175,7 +177,7 @@ class FrameEntropy:
         c, _, h, w = shape
         port = ReadPort(reader, self.side_tables)
         side, act, motion = self._side(port, (h // 2, w // 2), None, None, state)
-        index = self._read_indices(reader, (c, h, w), act, state, k)
+        index = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
         at = self._place(quantizer, state, k)
         low, high = quantizer.bounds(k)
         hat = quantizer.dequantize(index.clamp(low, high), at.level, at.kind, at.phase, fine)
@@ -190,6 +192,14 @@ class FrameEntropy:
         return _Place(levels_of([k], self.device), one(0 if state is None else 1), one(number), number)
 
     # ------------------------------------------------------------------ side information
+
+    def _rough(self, side: dict[str, Tensor], shape: Sequence[int]) -> Tensor:
+        """What the context networks see of a frame's motion [1,3,h,w]."""
+        if "coarse" not in side:
+            return torch.zeros(1, 3, shape[2], shape[3], device=self.device)
+        coarse, choice = (side[n][0].cpu().numpy() for n in ("coarse", "choice"))
+        dense = np.take_along_axis(neighbours(coarse), choice[None, None], 0)[0]
+        return context.roughness(torch.from_numpy(dense)[None].to(self.device))
 
     def _side(
         self,
@@ -219,15 +229,13 @@ class FrameEntropy:
         past = np.concatenate([state.motion, state.activity])
         maps = code_maps(port, ("dy", "dx", "activity"), shape, with_act(numpy("coarse")), past)
         coarse, act_out = maps[:2].clip(-255, 255), _valid_activity(maps[2])
-        candidates = neighbours(coarse)
-        differs = (candidates[1:] != candidates[:1]).any(1).astype(np.int64)
         spread = act_out.repeat(2, 0).repeat(2, 1)
-        choice = code_choice(port, differs, spread, numpy("choice"))
+        choice = code_choice(port, neighbours(coarse), spread, numpy("choice"))
         return {"coarse": tensor(coarse), "choice": tensor(choice)}, act_out, coarse
 
     # ------------------------------------------------------------------ indices
 
-    def _choose(self, wish: _Wish, state: FrameState | None, k: int) -> _Chosen:
+    def _choose(self, wish: _Wish, state: FrameState | None, rough: Tensor, k: int) -> _Chosen:
         """Indices worth sending, with the activity and the tables they are sent under."""
         u = wish.scaled
         kind = 0 if state is None else 1
@@ -236,17 +244,23 @@ class FrameEntropy:
         act = context.activity(_dead_zone(u).clamp(wish.low, wish.high))
         step_a = context.first_step(u.shape[1], u.shape[2], u.shape[3], u.device)
         bits = self._bits[index_class(k)].reshape(-1)
-        for last in (False, True):
-            alive = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
-            table_a, features = self.net.step_a(act, past, k, kind)
-            index_a = _cheapest(u, nearest, table_a, bits, wish.price) * (step_a * alive)
-            table_b = self.net.step_b(index_a, features, k, kind)
-            index = index_a + _cheapest(u, nearest, table_b, bits, wish.price) * (~step_a * alive)
-            settled, act = act, context.activity(index)
-            # indices fell to zero: activity fell, and with it the tables. Once more, then stay.
-            if last or torch.equal(settled, act):
-                break
-        return _Chosen(index, settled, table_a, table_b)
+        history = self.net.history(past, rough)
+
+        def spread(blocks: Tensor) -> Tensor:
+            return F.interpolate(blocks.float(), scale_factor=2, mode="nearest")
+
+        # a first look, at the tables of step A alone: indices fall to zero, blocks empty, and with them activity falls
+        alive = spread(act > 0)
+        table, _ = self.net.step_a(act, history, k, kind)
+        index = _cheapest(u, nearest, table, bits, wish.price) * alive
+        act = context.activity(index * spread(_worthwhile(u, index, table, alive, bits, wish.price)))
+        # then for good, under the tables of what activity has become
+        alive = spread(act > 0)
+        table_a, features = self.net.step_a(act, history, k, kind)
+        index_a = _cheapest(u, nearest, table_a, bits, wish.price) * (step_a * alive)
+        table_b = self.net.step_b(index_a, features, k, kind)
+        index = index_a + _cheapest(u, nearest, table_b, bits, wish.price) * (~step_a * alive)
+        return _Chosen(index, act, table_a, table_b)
 
     def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
         values = chosen.indices[0].cpu().numpy().reshape(-1)
@@ -259,14 +273,21 @@ class FrameEntropy:
             writer.write_raw(given[far] + _RAW_ZERO)
 
     def _read_indices(
-        self, reader: SymbolReader, shape: tuple[int, int, int], act: Ints, state: FrameState | None, k: int
+        self,
+        reader: SymbolReader,
+        shape: tuple[int, int, int],
+        act: Ints,
+        state: FrameState | None,
+        rough: Tensor,
+        k: int,
     ) -> Tensor:
         kind = 0 if state is None else 1
         out = torch.zeros(1, *shape)
         flat = out.numpy().reshape(-1)
         past = torch.zeros(1, *shape, device=self.device) if state is None else state.indices
         step_a, step_b = _masks(out.shape, act)
-        table, features = self.net.step_a(torch.from_numpy(act).to(self.device)[None, None], past, k, kind)
+        history = self.net.history(past, rough)
+        table, features = self.net.step_a(torch.from_numpy(act).to(self.device)[None, None], history, k, kind)
         for mask in (step_a, step_b):
             if mask is step_b:
                 table = self.net.step_b(out.to(self.device), features, k, kind)
@@ -330,6 +351,15 @@ def _cheapest(u: Tensor, nearest: Tensor, table: Tensor, bits: Tensor, price: Te
         least = torch.minimum(bid, least)
     out.reshape(-1)[places] = best
     return out
+
+
+def _worthwhile(u: Tensor, index: Tensor, table: Tensor, alive: Tensor, bits: Tensor, price: Tensor) -> Tensor:
+    """Whether a 16×16 block [1,1,h/2,w/2] saves more than its indices cost; if not it had better be empty."""
+    symbol = torch.where(index.abs() > REACH, ESCAPE - REACH, index)
+    row = table * INDEX_SYMBOLS + (symbol + REACH)
+    spent = bits[row.long().reshape(-1)].view_as(u) * (table > 0)
+    saved = (u.square() - (u - index).square()) / price - spent
+    return F.avg_pool2d((saved * alive).sum(1, keepdim=True), 2) * 4 > _BLOCK_BITS
 
 
 def _valid_activity(act: Ints) -> Ints:

@@ -69,17 +69,27 @@ class FrozenConv:
         self.weights = [w.to(device, dtype) for w in self.weights]
         self.device = device
 
-    def __call__(
-        self, inputs: list[Tensor], offset: Tensor, top: int = ACTIVATION_MAX, divisor: int = WEIGHT_ONE
+    def sums(self, x: Tensor, which: int = 0) -> Tensor:
+        """The ``which``-th input's share of the sums, integer-valued [B,O,h,w]."""
+        weight = self.weights[which]
+        with torch.autocast(self.device.type, enabled=False):
+            return F.conv2d(x.to(weight.dtype), weight, padding=weight.shape[2] // 2)
+
+    def activations(
+        self, total: Tensor, offset: Tensor, top: int = ACTIVATION_MAX, divisor: int = WEIGHT_ONE
     ) -> Tensor:
-        """inputs: integer-valued [B,I,h,w]; offset: integer-valued [B,O] -> integers 0..top, [B,O,h,w].
+        """Sums of all inputs (overwritten) and offset [B,O] -> integers 0..top, [B,O,h,w].
 
         divisor: a power of two, so that the quotient is exact.
         """
-        dtype = self.weights[0].dtype
-        with torch.autocast(self.device.type, enabled=False):
-            total = offset.to(dtype)[:, :, None, None]
-            for x, w in zip(inputs, self.weights, strict=True):
-                total = total + F.conv2d(x.to(dtype), w, padding=w.shape[2] // 2)
-            total = total.round()
-            return torch.floor(total / divisor + 0.5).clamp_(0, top)
+        total += offset.to(total.dtype)[:, :, None, None]
+        return total.mul_(1.0 / divisor).add_(0.5).floor_().clamp_(0, top)
+
+    def __call__(
+        self, inputs: list[Tensor], offset: Tensor, top: int = ACTIVATION_MAX, divisor: int = WEIGHT_ONE
+    ) -> Tensor:
+        """inputs: integer-valued [B,I,h,w]; the rest as ``activations``."""
+        total = self.sums(inputs[0])
+        for i, x in enumerate(inputs[1:], 1):
+            total += self.sums(x, i)
+        return self.activations(total, offset, top, divisor)

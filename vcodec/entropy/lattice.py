@@ -3,8 +3,9 @@
     pass 0: every 8th value     then for s = 8, 4, 2: centres of s×s squares, then the middles of their sides
 
 Within a pass nothing depends on anything else of it, so a pass is a handful of array operations; all values of a pass
-that share a context are coded in one call.  Contexts come from integers only: how far the four neighbours differ, and
-the same map of the previous frame.
+that share a context are coded in one call.  Contexts come from integers only: how far the four neighbours differ,
+whether the middle two of them tie, and how the same map of the previous frame differs from what they predict.  The
+last also turns the sign of what is coded, so that "towards the previous frame" is always positive.
 """
 
 from __future__ import annotations
@@ -17,7 +18,18 @@ import numpy.typing as npt
 
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 
-__all__ = ["CHOICE_ROWS", "SIDE_ROWS", "SIDE_SYMBOLS", "Port", "ReadPort", "WritePort", "code_choice", "code_maps"]
+__all__ = [
+    "DELTA_FELLOWS",
+    "DELTA_NAMES",
+    "DELTA_ROWS",
+    "SIDE_ROWS",
+    "SIDE_SYMBOLS",
+    "Port",
+    "ReadPort",
+    "WritePort",
+    "code_choice",
+    "code_maps",
+]
 
 Ints = npt.NDArray[np.int64]
 SIDE_SYMBOLS = 32
@@ -25,14 +37,17 @@ _ESCAPE = 31
 _REACH = 15  # deltas within ±15 have symbols of their own
 _RAW_ZERO = 1 << 15
 
-_DELTA_ROWS = 3 * 5 * 3 * 2
+_SPREADS, _DRIFTS, _TIES, _OTHERS = 5, 4, 3, 3
+DELTA_FELLOWS = _TIES * _OTHERS  # rows that differ in the finest contexts only stand together
+DELTA_ROWS = 3 * _SPREADS * _DRIFTS * DELTA_FELLOWS
 _ACTIVITY_ROWS = 2 * 10 * 11
 # rows of the one table set: dy, dx, three thumbnail planes, activity, choice
 _FIRST = {"dy": 0, "dx": 1, "thumb0": 2, "thumb1": 3, "thumb2": 4}
-_ACTIVITY_FIRST = 5 * _DELTA_ROWS
+DELTA_NAMES = len(_FIRST)
+_ACTIVITY_FIRST = DELTA_NAMES * DELTA_ROWS
 _CHOICE_FIRST = _ACTIVITY_FIRST + _ACTIVITY_ROWS
-CHOICE_ROWS = 8 * 3
-SIDE_ROWS = _CHOICE_FIRST + CHOICE_ROWS
+_CHOICE_ROWS = 8 * 3 * 3 * 4
+SIDE_ROWS = _CHOICE_FIRST + _CHOICE_ROWS
 
 
 class Port(Protocol):
@@ -113,10 +128,11 @@ def _passes(h: int, w: int) -> tuple[tuple[int, Ints, Ints], ...]:
     return tuple(out)
 
 
-def _delta_rows(name: str, stage: int, spread: Ints, drift: Ints, other: Ints) -> Ints:
+def _delta_rows(name: str, stage: int, spread: Ints, drift: Ints, tie: Ints, other: Ints) -> Ints:
     by_spread = np.searchsorted(np.array([1, 3, 7, 17]), spread, side="right")
-    by_drift = np.searchsorted(np.array([1, 4]), drift, side="right")
-    return _FIRST[name] * _DELTA_ROWS + ((stage * 5 + by_spread) * 3 + by_drift) * 2 + other
+    by_drift = np.searchsorted(np.array([1, 2, 4]), drift, side="right")
+    row = (stage * _SPREADS + by_spread) * _DRIFTS + by_drift
+    return _FIRST[name] * DELTA_ROWS + (row * _TIES + tie) * _OTHERS + other
 
 
 def _code_delta(port: Port, rows: Ints, delta: Ints | None) -> Ints:
@@ -144,39 +160,50 @@ def code_maps(port: Port, names: tuple[str, ...], shape: tuple[int, int], maps: 
         other = np.zeros(targets.size, np.int64)
         for c, name in enumerate(names):
             old = before[c, targets]
+            want = None if given is None else given[c, targets]
             if stage == 0:
-                guess = np.maximum(old, 0)
-                spread = np.zeros(targets.size, np.int64)
+                guess = np.maximum(old, 0) if name == "activity" else old
+                spread = tie = np.zeros(targets.size, np.int64)
             else:
                 four = out[c][around]
                 low, high = four.min(0), four.max(0)
-                guess = (four.sum(0) - low - high) >> 1
-                spread = high - low
-            want = None if given is None else given[c, targets]
+                middle = four.sum(0) - low - high
+                guess, tie, spread = middle >> 1, middle & 1, high - low
             if name == "activity":
                 rows = _ACTIVITY_FIRST + ((stage == 2) * 10 + np.clip(guess, 0, 9)) * 11 + np.clip(old, -1, 9) + 1
                 out[c, targets] = port.symbols(np.asarray(rows, np.int64), want)
                 continue
-            drift = np.abs(old - guess)
-            if stage == 0:
-                guess = old
-            rows = _delta_rows(name, stage, spread, drift, other)
-            delta = _code_delta(port, rows, None if want is None else want - guess)
-            out[c, targets] = guess + delta
-            other = (delta != 0).astype(np.int64)
+            drift = old - guess if name in ("dy", "dx") else np.zeros_like(guess)
+            turn = np.where(drift < 0, -1, 1)
+            # a tie's other value is one above the guess: 1 where that is towards the previous frame, 2 where it is not
+            rows = _delta_rows(name, stage, spread, np.abs(drift), np.where(turn < 0, 2 * tie, tie), other)
+            delta = _code_delta(port, rows, None if want is None else (want - guess) * turn)
+            out[c, targets] = guess + delta * turn
+            other = np.minimum(np.abs(delta), _OTHERS - 1)
     return out.reshape(len(names), h, w)
 
 
-def code_choice(port: Port, differs: Ints, act: Ints, choice: Ints | None) -> Ints:
+def code_choice(port: Port, candidates: Ints, act: Ints, choice: Ints | None) -> Ints:
     """Whose vector each 8×8 block takes: [h,w] in 0..3.
 
-    differs [3,h,w]: whether candidate 1, 2, 3 is another vector than candidate 0 (blocks where none is are not coded);
-    act [h,w]: activity, spread to the blocks.
+    candidates [4,2,h,w]: the vectors; act [h,w]: activity, spread to the blocks.  Blocks whose candidates are all one
+    vector are not coded.  Half of the blocks (a checkerboard) go first, the others know how many around them chose
+    another's vector.
     """
+    apart = np.abs(candidates[1:] - candidates[:1]).max(1)  # [3,h,w]
+    differs = (apart > 0).astype(np.int64)
     mask = differs[0] + 2 * differs[1] + 4 * differs[2]
-    rows = _CHOICE_FIRST + mask * 3 + np.searchsorted(np.array([1, 3]), act, side="right")
-    coded = mask.ravel().nonzero()[0]
-    out = np.zeros(mask.size, np.int64)
-    want: Any = None if choice is None else choice.ravel()[coded]
-    out[coded] = port.symbols(rows.ravel()[coded], want) & 3
-    return out.reshape(mask.shape)
+    h, w = mask.shape
+    size = np.searchsorted(np.array([3, 9]), apart.max(0), side="right")
+    rows = ((mask * 3 + size) * 3 + np.searchsorted(np.array([1, 3]), act, side="right")) * 4
+    even = np.add.outer(np.arange(h), np.arange(w)) % 2 == 0
+    out = np.zeros((h, w), np.int64)
+    for turn in (even, ~even):
+        coded = turn & (mask > 0)
+        if turn is not even:
+            p = np.pad((out > 0).astype(np.int64), 1)
+            around = p[:-2, 1:-1] + p[2:, 1:-1] + p[1:-1, :-2] + p[1:-1, 2:]
+            rows = rows + 1 + np.minimum(around, 2)
+        want: Any = None if choice is None else choice[coded]
+        out[coded] = port.symbols(_CHOICE_FIRST + rows[coded], want) & 3
+    return out

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vcodec.errors import InputError
 from vcodec.metrics.color import planes_to_rgb
-from vcodec.metrics.psnr import plane_psnr, psnr_from_error, squared_error
+from vcodec.metrics.psnr import psnr_from_error, squared_error
 
 __all__ = ["Meter", "Planes"]
 
@@ -30,7 +30,8 @@ class Meter:
     - `psnr_yuv`: of each frame the mean of the three, weighted 6:1:1; of a gray frame its psnr_y;
     - `psnr_rgb`: one PSNR over R, G and B, both frames converted by matrix and range as
       `color.planes_to_rgb` does (nearest-neighbour chroma, rounded to 8 bit);
-    - `psnr_y_min`: the psnr_y of the worst frame;
+    - `psnr_y_min`: the psnr_y of the worst frame, `worst_frame` its number from 0;
+    - `mse_y`: mean squared error of luma, in squared 8-bit levels;
     - `ssim`, `ms_ssim` of luma; None where a frame is too small (short side under 11 and 161 pixels).
 
     `psnr_u` and `psnr_v` of gray video are None.
@@ -42,33 +43,40 @@ class Meter:
         self._full_range = full_range
         self._ssim = ssim
         self._sums: dict[str, float | None] = dict.fromkeys(_MEASURES, 0.0)
-        self._worst = float("inf")
+        self._worst, self._worst_frame = float("inf"), 0
+        self._mse = 0.0
         self.frames = 0
 
-    def add(self, reference: Planes, coded: Planes) -> None:
-        """Measure one frame pair. Raises InputError where the two differ in planes or size."""
+    def add(self, reference: Planes, coded: Planes) -> dict[str, float | None]:
+        """Measure one frame pair; gives its own measures. Raises InputError where they differ in planes or size."""
         shapes = [plane.shape for plane in reference]
         if shapes != [plane.shape for plane in coded]:
             raise InputError(
                 f"frames differ in size: the reference has planes of {_shape_text(reference)}, "
                 f"the coded video of {_shape_text(coded)}"
             )
-        decibels = [plane_psnr(a, b) for a, b in zip(reference, coded)]
+        errors = [squared_error(a, b) for a, b in zip(reference, coded)]
+        decibels = [psnr_from_error(error, plane.size) for error, plane in zip(errors, reference)]
         weights = _YUV_WEIGHTS[: len(decibels)]
-        weighted = sum(w * d for w, d in zip(weights, decibels)) / sum(weights)
         gray = len(decibels) == 1
-        self._sum("psnr_y", decibels[0])
-        self._sum("psnr_u", None if gray else decibels[1])
-        self._sum("psnr_v", None if gray else decibels[2])
-        self._sum("psnr_yuv", weighted)
-        self._sum("psnr_rgb", self._rgb(reference, coded))
-        self._worst = min(self._worst, decibels[0])
+        frame: dict[str, float | None] = {
+            "psnr_y": decibels[0],
+            "psnr_u": None if gray else decibels[1],
+            "psnr_v": None if gray else decibels[2],
+            "psnr_yuv": sum(w * d for w, d in zip(weights, decibels)) / sum(weights),
+            "psnr_rgb": self._rgb(reference, coded),
+        }
         if self._ssim:
             from vcodec.metrics.ssim import luma_ssims
 
-            for name, value in zip(("ssim", "ms_ssim"), luma_ssims(reference[0], coded[0])):
-                self._sum(name, value)
+            frame["ssim"], frame["ms_ssim"] = luma_ssims(reference[0], coded[0])
+        for name, value in frame.items():
+            self._sum(name, value)
+        self._mse += errors[0] / reference[0].size
+        if decibels[0] < self._worst:
+            self._worst, self._worst_frame = decibels[0], self.frames
         self.frames += 1
+        return frame
 
     def result(self) -> dict[str, float | None]:
         """The averages so far, and `psnr_y_min`. Raises InputError before the first frame."""
@@ -79,7 +87,8 @@ class Meter:
             name: None if total is None or name in skipped else total / self.frames
             for name, total in self._sums.items()
         }
-        return {**means, "psnr_y_min": self._worst}
+        own = {"psnr_y_min": self._worst, "worst_frame": self._worst_frame, "mse_y": self._mse / self.frames}
+        return {**means, **own}
 
     def _sum(self, name: str, value: float | None) -> None:
         total = self._sums[name]

@@ -19,10 +19,10 @@ from vcodec.codec import Codec, Settings, State
 from vcodec.datasets.base import Run
 from vcodec.entropy.context import TABLES, ContextNet, FrozenContext, widths
 from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
-from vcodec.entropy.lattice import SIDE_ROWS, SIDE_SYMBOLS
+from vcodec.entropy.lattice import DELTA_FELLOWS, DELTA_NAMES, DELTA_ROWS, SIDE_ROWS, SIDE_SYMBOLS
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 
-__all__ = ["CountingWriter", "assumed_index_tables", "assumed_side_tables", "blend", "freeze", "symmetric"]
+__all__ = ["CountingWriter", "assumed_index_tables", "assumed_side_tables", "blend", "freeze", "pooled", "symmetric"]
 
 Floats = npt.NDArray[np.float64]
 CODEBOOKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -77,6 +77,17 @@ def blend(counts: Floats, assumed: Floats, strength: float) -> Floats:
     return np.where(assumed > 0, counts + strength * prior, 0)
 
 
+def pooled(counts: Floats, assumed: Floats) -> Floats:
+    """What a row of side information is softened with: its fellows' counts, where the finest contexts are one."""
+    prior = assumed.copy()
+    rows = DELTA_NAMES * DELTA_ROWS
+    fellows = counts[:rows].reshape(-1, DELTA_FELLOWS, SIDE_SYMBOLS).sum(1, keepdims=True)
+    start = assumed[:rows].reshape(-1, DELTA_FELLOWS, SIDE_SYMBOLS)
+    start = start / start.sum(2, keepdims=True)
+    prior[:rows] = (fellows + 4.0 * start).reshape(rows, SIDE_SYMBOLS)
+    return prior
+
+
 def freeze(
     name: str,
     parts: Parts,
@@ -103,7 +114,7 @@ def freeze(
             if progress:
                 progress(turn * len(jobs) + done + 1, rounds * len(jobs))
         index = blend(symmetric(counts[id(entropy.index_tables)]), index_prior, 20.0)
-        side = blend(counts[id(entropy.side_tables)], side_prior, 4.0)
+        side = blend(counts[id(entropy.side_tables)], pooled(counts[id(entropy.side_tables)], side_prior), 6.0)
         entropy = FrameEntropy(net, Tables(integer_rows(index)), Tables(integer_rows(side)))
     return assemble(name, parts, entropy)
 

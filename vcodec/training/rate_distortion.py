@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec.backbones import motion
-from vcodec.backbones.layers import pack_yuv420
+from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.backbones.qae import CHROMA_WEIGHT, INTER, KEY, QAE
 from vcodec.datasets.base import Batch
-from vcodec.entropy.context import ContextNet
+from vcodec.entropy.context import ContextNet, roughness
 from vcodec.entropy.rate import laplace_bits
 from vcodec.quantizers.conditional import ConditionalCodebook, bounds
-from vcodec.scale import LAMBDA, level_of, levels_of, nominal_step
+from vcodec.scale import LAMBDA, cascaded, level_of, levels_of, nominal_step
 from vcodec.training.measure import Measure, draw_ks
 from vcodec.training.quantization import Place, quantize_conditional
 
@@ -56,13 +56,8 @@ class RateDistortion(nn.Module):
         luma, chroma, vectors = batch.luma, batch.chroma, batch.vectors
         b, frames = luma.shape[:2]
         device = luma.device
-        level = levels_of(ks, device)
-        ends = torch.tensor([bounds(k) for k in ks], device=device, dtype=torch.float32)
-        low, high = ends[:, 0].view(-1, 1, 1, 1), ends[:, 1].view(-1, 1, 1, 1)
-        one_sided = torch.tensor([k == 2 for k in ks], device=device).view(-1, 1, 1, 1)
-        step = torch.tensor([nominal_step(level_of(k)) for k in ks], device=device)
-        price = LAMBDA * step.square()
         pixels = luma.shape[3] * luma.shape[4]
+        weight = torch.tensor([nominal_step(level_of(k)) / 10.0 for k in ks], device=device) ** balance
 
         bits = torch.zeros(b, device=device)
         sse_y = torch.zeros(b, device=device)
@@ -74,23 +69,23 @@ class RateDistortion(nn.Module):
         last_y, last_c = luma[:, 0], chroma[:, 0]
         for t in range(frames):
             y, c = luma[:, t], chroma[:, t]
-            kind = torch.full((b,), KEY if t == 0 else INTER, device=device)
-            phase = torch.full((b,), t, device=device)
+            place, price, one_sided = self._placed(ks, t, device)
+            moved = vectors[:, t] if t else torch.zeros_like(vectors[:, t])
             if t == 0:
-                raw_y, raw_c = self.backbone.from_thumbnail(self.backbone.thumbnail(y, c))
+                raw = self.backbone.from_thumbnail(self.backbone.thumbnail(y, c))
             else:
                 if detach:
                     last_y, last_c = last_y.detach(), last_c.detach()
-                raw_y, raw_c = motion.compensate(last_y, last_c, vectors[:, t])
-            p = self.backbone.refined(raw_y, raw_c, level, kind)
-            values = self.backbone.analyse(self.backbone.blocks(y, c), p)
-            hat, soft, index = quantize_conditional(self.codebook, values, Place(level, kind, phase, low, high), how)
-            table, act = self.context(index, past, level, kind)
+                raw = motion.compensate(last_y, last_c, moved)
+            p = self.backbone.predicted(*raw, place.level, t == 0)
+            values = self.backbone.analyse(pack_yuv420(y, c), p)
+            hat, soft, index = quantize_conditional(self.codebook, values, place, how)
+            table, act = self.context(index, past, roughness(moved), place.level, place.kind)
             cost = laplace_bits(soft, table, one_sided)
             coded = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
             # what an empty block would cost is kept with a small weight, so that its tables stay sensible
             bits_now = (cost * (coded + (1 - coded) * 0.05)).sum((1, 2, 3))
-            out_y, out_c = self.backbone.planes(self.backbone.synthesise(hat, p))
+            out_y, out_c = unpack_yuv420(self.backbone.synthesise(hat, p))
             now_y = (out_y - y).square().sum((1, 2, 3)) * 255.0**2
             now_uv = (out_c - c).square().sum((1, 2, 3)) * 255.0**2
             share = self.key_weight if t == 0 else 1.0
@@ -102,9 +97,18 @@ class RateDistortion(nn.Module):
                 shown.append(pack_yuv420(last_y, last_c))
 
         total = frames * pixels
-        weight = (step / 10.0) ** balance
         loss = (total_cost * weight).mean() / (total - (1 - self.key_weight) * pixels)
         return Measure(loss, bits / total, sse_y / total, sse_uv * 2 / total, torch.stack(shown, 2) if shown else None)
+
+    @staticmethod
+    def _placed(ks: list[int], t: int, device: torch.device) -> tuple[Place, Tensor, Tensor]:
+        """What the t-th frame of a GOP is quantized with; λ·step², and where K = 2, each [B] or [B,1,1,1]."""
+        at = [cascaded(k, 0, t)[0] for k in ks]
+        ends = torch.tensor([bounds(k) for k in at], device=device, dtype=torch.float32).view(-1, 2, 1, 1, 1)
+        kind = torch.full((len(at),), INTER if t else KEY, device=device)
+        place = Place(levels_of(at, device), kind, torch.full_like(kind, t), ends[:, 0], ends[:, 1])
+        step = torch.tensor([nominal_step(level_of(k)) for k in at], device=device)
+        return place, LAMBDA * step.square(), torch.tensor([k == 2 for k in at], device=device).view(-1, 1, 1, 1)
 
     @staticmethod
     def _eight_bit(x: Tensor) -> Tensor:

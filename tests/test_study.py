@@ -135,7 +135,7 @@ def test_a_folder_holds_one_study(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.slow
 def test_the_quick_study(tmp_path: Path) -> None:
-    """The whole experiment on drawn digits: MSE falls to K = 32, layers beat the anchors, a second call repeats nothing."""
+    """The whole experiment on drawn digits: MSE falls, layers beat the anchors, a second call repeats nothing."""
     made = qae.run(tmp_path, "quick", mnist=False, show=lambda line: None)
     errors = [p["mse"] for p in made["separate"]]
     assert len(errors) == 7 and errors[:5] == sorted(set(errors[:5]), reverse=True)

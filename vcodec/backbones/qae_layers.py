@@ -9,9 +9,9 @@ coded once, with its path (layering.py), instead of once a frame:
              residual latent ─► S·d ─────────────────────────────────────────────────────────────────┴─► clip
 
 A layer's picture is its own latent: K levels a sample, of which a network makes a picture again.  What no layer
-explains is a residual at 1/8 resolution in 64 channels, which start as the DCT of 8×8 blocks: so any gray video can be coded,
-but without layers it costs what still pictures cost.  One step is a chunk of up to 20 frames, which sees nothing of
-another.
+explains is a residual at 1/8 resolution in 64 channels, which start as the DCT of 8×8 blocks: so any gray video can be
+coded, but without layers it costs what still pictures cost.  One step is a chunk of up to 20 frames, which sees nothing
+of another.
 """
 
 from __future__ import annotations

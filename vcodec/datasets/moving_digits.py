@@ -58,7 +58,7 @@ _STROKES: dict[int, list[list[list[tuple[float, float]]]]] = {
 }
 
 
-def _curve(points: Floats, pieces: int = 8) -> Floats:
+def _curve(points: Floats, pieces: int = 6) -> Floats:
     """A Catmull-Rom curve through points [n,2], as a line of short pieces."""
     if len(points) == 2:
         return points
@@ -72,12 +72,11 @@ def _curve(points: Floats, pieces: int = 8) -> Floats:
 
 def _ink(segments: Floats, pen: float) -> Bytes:
     """Segments [n,2,2] in samples, drawn with a pen of that width: uint8 [28,28]."""
-    y, x = np.mgrid[0:SIDE, 0:SIDE]
-    at = np.stack([x, y], -1).reshape(-1, 1, 2).astype(np.float64)
-    start, along = segments[:, 0], segments[:, 1] - segments[:, 0]
-    share = ((at - start) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-9)
-    near = start + np.clip(share, 0, 1)[..., None] * along
-    distance = np.sqrt(((at - near) ** 2).sum(-1)).min(1)
+    y, x = (a.reshape(-1, 1) for a in np.mgrid[0:SIDE, 0:SIDE])
+    (x0, y0), (dx, dy) = segments[:, 0].T, (segments[:, 1] - segments[:, 0]).T
+    from_x, from_y = x - x0, y - y0
+    share = np.clip((from_x * dx + from_y * dy) / np.maximum(dx**2 + dy**2, 1e-9), 0, 1)
+    distance = np.sqrt(((from_x - share * dx) ** 2 + (from_y - share * dy) ** 2).min(1))
     ink: Bytes = np.round(255 * np.clip(pen / 2 + 0.5 - distance, 0, 1)).astype(np.uint8).reshape(SIDE, SIDE)
     return ink
 
@@ -116,7 +115,7 @@ class MovingDigitsConfig:
 
     digits: int = 2
     """digits in a clip, >= 1"""
-    count: int = 4000
+    count: int = 1500
     """different digits drawn, >= 2"""
     seed: int = 0
     """of the digits' shapes"""

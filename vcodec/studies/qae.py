@@ -66,7 +66,7 @@ class Scale:
 SCALES = {
     "quick": Scale(width=16, establish=120, each=40, conditional=120, rd=60, clips=10, layers=100, digits=1000, held=8),
     "hour": Scale(
-        width=48, establish=2000, each=500, conditional=1000, rd=300, clips=200, layers=500, digits=12000, batch=2
+        width=48, establish=2000, each=500, conditional=3500, rd=300, clips=200, layers=500, digits=12000, batch=2
     ),
     "paper": Scale(
         width=128,

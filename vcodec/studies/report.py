@@ -27,18 +27,38 @@ def paper_bpp(k: int) -> float:
     return ELEMENTS * math.log2(k)
 
 
+def _front(curve: Curve) -> Curve:
+    """Points by rising rate, without those that a cheaper one is no worse than."""
+    out: Curve = []
+    for point in sorted(curve):
+        if not out or point[1] > out[-1][1]:
+            out.append(point)
+    return out
+
+
 def _bd_rate(anchor: Curve, curve: Curve) -> dict[str, Any] | None:
-    """BD-rate in percent with the qualities both reach; None where there is too little to compare."""
-    (rate_a, db_a), (rate_b, db_b) = (zip(*sorted(c)) for c in (anchor, curve))
-    low, high = max(min(db_a), min(db_b)), min(max(db_a), max(db_b))
-    if min(len(anchor), len(curve)) < _LEAST_POINTS or low >= high:
+    """BD-rate in percent with the qualities both reach; None where they share too little to compare.
+
+    better_than_all: whether even the cheapest point beats the anchor's best, at this share of its rate.
+    """
+    one, two = _front(anchor), _front(curve)
+    if not one or not two:
         return None
-    if any(b <= a for db in (db_a, db_b) for a, b in pairwise(db)):
-        return None  # no curve: more bits, worse picture
+    if two[0][1] > one[-1][1]:
+        return {"better_than_all": True, "percent": round(100 * (two[0][0] / one[-1][0] - 1), 2), "overlap_db": []}
+    low, high = max(one[0][1], two[0][1]), min(one[-1][1], two[-1][1])
+    if min(len(one), len(two)) < _LEAST_POINTS or low >= high:
+        return None
+    (rate_a, db_a), (rate_b, db_b) = zip(*one), zip(*two)
     percent = bjontegaard.bd_rate(
         rate_a, db_a, rate_b, db_b, method="pchip", require_matching_points=False, min_overlap=0
     )
-    return {"percent": round(float(percent), 2), "overlap_db": [round(low, 2), round(high, 2)]}
+    return {
+        "better_than_all": False,
+        "percent": round(float(percent), 2),
+        "overlap_db": [round(low, 2), round(high, 2)],
+        "points": [len(one), len(two)],
+    }
 
 
 def _curve(points: list[dict[str, Any]], quality: str, *, paper_rate: bool = False) -> Curve:
@@ -103,7 +123,7 @@ def figure3(path: Path, results: dict[str, Any]) -> None:
         axes.annotate(str(p["k"]), (paper_bpp(p["k"]), p["mse"]), textcoords="offset points", xytext=(4, 4), fontsize=7)
     axes.set(xscale="log", yscale="log", xlabel="bits a pixel", ylabel="mean squared error (samples in 0…1)")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     figure.savefig(path, dpi=110)
 
 
@@ -164,7 +184,9 @@ def _readme(results: dict[str, Any]) -> str:
     for names, found in results["bd_rate"].items():
         ours, theirs = names.split(" | ")
         said = "no comparison" if found is None else f"{found['percent']:+.1f} %"
-        over = "" if found is None else "{:.1f} to {:.1f} dB".format(*found["overlap_db"])
+        over = ""
+        if found:
+            over = "{:.1f} to {:.1f} dB".format(*found["overlap_db"]) if found["overlap_db"] else _ABOVE
         lines.append(f"| {ours} | {theirs} | {said} | {over} |")
     lines += ["", "## Anchors", "", "| encoder | crf | bpp | MSE | PSNR |", "|---|---:|---:|---:|---:|"]
     for name, points in results["anchors"].items():
@@ -172,7 +194,9 @@ def _readme(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *_NOTES, ""])
 
 
+_ABOVE = "no overlap: our cheapest file is better than the dearest, and this much smaller"
 _NOTES = (
+    "BD-rates leave out points that cost more than another and are no better.",
     "Anchors code the same stream, x265 as 4:0:0 and SVT-AV1 as 4:2:0 with neutral chroma, with their own choice of",
     "keyframes. `qae:layers` is made for what this stream is, small pictures that move as a whole over black; on other",
     "footage it is no better than coding still pictures.",

@@ -197,7 +197,7 @@ def _readme(results: dict[str, Any]) -> str:
 _ABOVE = "no overlap: our cheapest file is better than the dearest, and this much smaller"
 _NOTES = (
     "BD-rates leave out points that cost more than another and are no better.",
-    "Anchors code the same stream, x265 as 4:0:0 and SVT-AV1 as 4:2:0 with neutral chroma, with their own choice of",
+    "Anchors code the same stream as 4:2:0 with neutral chroma, into raw streams, with their own choice of",
     "keyframes. `qae:layers` is made for what this stream is, small pictures that move as a whole over black; on other",
     "footage it is no better than coding still pictures.",
 )

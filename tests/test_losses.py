@@ -134,7 +134,9 @@ def test_a_vae_is_trained_to_its_end(tmp_path: Path) -> None:
     """The loop trains codec and critic together, follows both norms, resumes exactly, and shows what is decoded."""
     luma = np.random.default_rng(0).integers(0, 255, (8, 64, 64), dtype=np.uint8)
     clips = Clips([[Run.gray("a", luma)], [Run.gray("b", luma[::-1])]])
-    plan = Recipe(loss="vae", steps=6, batch=2, crop=32, frames=(4,), validation_batches=1, evaluate_steps=3)
+    plan = Recipe(
+        loss="vae", steps=6, batch=2, crop=32, frames=(4,), validation_batches=1, evaluate_steps=3, low_precision=False
+    )
 
     def trainer(folder: Path) -> Trainer:
         return Trainer(model(gan=0.5, gan_start=2, kl=1e-4), plan, clips, folder, seed=2)

@@ -33,7 +33,7 @@ def test_recipes_extend_each_other(tmp_path: Path) -> None:
     write(tmp_path / "base.toml", 'extends = "qae"\nbatch = 3\ndata.frames = 9\nmodel.backbone = {width = 8}\n')
     path = write(tmp_path / "top.toml", 'extends = "base.toml"\nminutes = 2\nmodel.backbone.chunk_frames = 4\n')
     plan = training.load_recipe(path)
-    assert (plan.batch, plan.minutes, plan.frames) == (3, 2.0, (3, 4, 6))
+    assert (plan.batch, plan.minutes, plan.frames) == (3, 2.0, (3, 5, 8))
     assert plan.model == {"backbone": {"width": 8, "chunk_frames": 4}} and plan.data["frames"] == 9
     write(path, 'extends = "base.toml"\ndata.kind = "volumes"\n')
     assert training.load_recipe(path).data == {"kind": "volumes"}

@@ -157,10 +157,13 @@ class Trainer:
         rate = self._rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        self.optimizer.zero_grad(set_to_none=True)
-        value, terms = self._gradients()
-        finite, norms = self._clip()
-        if finite and math.isfinite(value):
+        value, terms, norms = self._attempt()
+        if norms is None and self.recipe.low_precision:
+            # bf16 convolutions of a few shapes come back as NaN from some libraries: once more, in full
+            self.low_precision(False)
+            value, terms, norms = self._attempt()
+            self.low_precision(True)
+        if norms is not None:
             self.tally.norms = norms
             self.optimizer.step()
             self._follow()
@@ -171,6 +174,13 @@ class Trainer:
         if self.ranks.first and tally.step % self.recipe.log_steps == 0:
             self.logs.step(tally.step, value, rate, tally.norms.get("codec", math.nan), tally.seconds, terms)
         return value
+
+    def _attempt(self) -> tuple[float, dict[str, float], dict[str, float] | None]:
+        """Loss, its terms, and the running norms of the clipped gradients; None where something is not finite."""
+        self.optimizer.zero_grad(set_to_none=True)
+        value, terms = self._gradients()
+        finite, norms = self._clip()
+        return value, terms, norms if finite and math.isfinite(value) else None
 
     def _gradients(self) -> tuple[float, dict[str, float]]:
         """Loss of the global batch, and its terms; the gradients of its mean are in the parameters."""

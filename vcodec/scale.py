@@ -26,6 +26,8 @@ EXPONENT = 0.58  # the nominal step falls as K to this power
 # Quality of the frames of a GOP, in log2 K beside the K that was asked for: frames that others are predicted from, over
 # longer, are worth more bits.  The keyframe, then every eighth, fourth, second and other frame.
 CASCADE = (1.0, 0.5, -0.3, -0.7, -0.9)
+# What K asks for, on that scale: log2 K stretched about K = 2, so that K from 2 to 256 spans the rates of practice.
+LOWEST, STRETCH = 0.45, 1.18
 
 
 def level_of(k: int) -> float:
@@ -48,7 +50,7 @@ def nominal_step(level: float) -> float:
 def cascaded(k: int, fine: int, number: int) -> tuple[int, int]:
     """Codebook and finer step of the ``number``-th frame of a GOP that is coded at K = ``k``."""
     rank = 0 if number == 0 else 1 if number % 8 == 0 else 2 if number % 4 == 0 else 3 if number % 2 == 0 else 4
-    level = level_of(k) + CASCADE[rank]
+    level = LOWEST + STRETCH * (level_of(k) - 1.0) + CASCADE[rank]
     near = min(256, max(2, round(2.0**level)))
     return near, fine + round(32 * EXPONENT * (level - math.log2(near)))
 

@@ -216,4 +216,5 @@ class QAE(Backbone):
 def price(k: int) -> float:
     """Sum of absolute differences (samples in 0..1) that a bit of motion is worth: above sqrt(λ), by measurement."""
     level = level_of(k)
-    return (0.6 + 0.1 * max(0.0, 4.0 - level)) * nominal_step(level) / 255.0
+    share = 1.4 if k == 2 else 0.6 + 0.1 * max(0.0, 4.0 - level)  # K = 2 stands for all that is coarser (the cascade)
+    return share * nominal_step(level) / 255.0

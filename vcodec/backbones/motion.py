@@ -155,7 +155,7 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 
 
 def _coarse_start(cur: Tensor, ref: Tensor, reach: int) -> Tensor:
-    """Every other displacement at a quarter of the size: luma [B,1,H,W] -> vectors [B,2,H/16,W/16] in quarter samples."""
+    """Every other displacement at a quarter of the size: [B,1,H,W] -> vectors [B,2,H/16,W/16] in quarter samples."""
     c = F.avg_pool2d(cur, 4)[:, 0]
     r = F.pad(F.avg_pool2d(ref, 4), (reach,) * 4, mode="replicate")[:, 0].contiguous()
     b, h, w = c.shape

@@ -18,7 +18,7 @@ from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.entropy.lattice import ReadPort, WritePort
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import InputError
-from vcodec.training.layered import draw_pictures, freeze_layers
+from vcodec.training.layered import LayerCoding, draw_pictures, freeze_layers
 
 
 def clips(count: int) -> list[torch.Tensor]:
@@ -137,3 +137,17 @@ def test_what_layers_do_not_explain_is_coded_too(frozen: Codec) -> None:
         out, _ = frozen.decompress(payload.data, 0, Grid(2, 32, 32), None, Settings(k))
         errors.append(float((out - noise).square().mean()))
     assert errors == sorted(errors, reverse=True) and errors[-1] < 1e-3
+
+
+def test_a_step_of_training_moves_every_network() -> None:
+    """The joint loss of layers is finite and reaches restoring, transform, codebook and context networks."""
+    torch.manual_seed(3)
+    parts = new_parts("qae:layers")
+    context = ContextNet(ContextConfig(channels=parts.backbone.latent_channels))
+    model = LayerCoding(parts.backbone, parts.quantizer, context)  # type: ignore[arg-type]
+    batch = MovingDigits(draw_digits(40, 9), 2).batch(np.random.default_rng(0), 2, 2, 64)
+    loss = model(batch, [8, 64], 0.5).loss
+    loss.backward()
+    assert torch.isfinite(loss)
+    for part in (model.backbone.restore, model.backbone, model.codebook, model.context):
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())

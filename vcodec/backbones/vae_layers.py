@@ -14,6 +14,7 @@ The first frame of all is convolved as an image, where it stands for the frames 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,7 +114,7 @@ class AttentionBlock(nn.Module):
         return x + out.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
-class TimeConv(nn.Conv3d):
+class TimeConv(nn.Conv3d, ABC):
     """A convolution over time and space with three taps in time; kept as a Conv3d for its weights."""
 
     slot = ""
@@ -127,9 +128,9 @@ class TimeConv(nn.Conv3d):
         """Weights [O,I,k,k] of each tap, earliest first."""
         return self.weight[:, :, 0], self.weight[:, :, 1], self.weight[:, :, 2]
 
+    @abstractmethod
     def image(self, x: Tensor) -> Tensor:
         """The first frame of all."""
-        raise NotImplementedError
 
     def stacked(self, parts: list[Tensor]) -> Tensor:
         """All three taps as one 2D convolution over three inputs side by side."""

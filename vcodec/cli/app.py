@@ -43,7 +43,11 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "import": importing.import_weights,
 }
 
-_STUDIES: dict[str, Callable[..., None]] = {"cache": study_cache.cache, **study.COMMANDS}
+_STUDIES: dict[str, Callable[..., None]] = {
+    "cache": study_cache.cache,
+    "digits": study.digits,
+    "qae": study.qae,
+}
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 

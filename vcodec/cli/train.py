@@ -34,7 +34,8 @@ def train(
     minutes: Annotated[float | None, typer.Option("--minutes", help="Length of the run, minutes of training.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length of the run in updates instead.")] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Checkpoint to start from; default: from scratch.")
+        Path | None,
+        typer.Option("--weights", metavar="FILE", help="Checkpoint to start from; default: what the recipe says."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where FILE's run stands, if it was begun.")] = False,
     device: options.Device = "auto",
@@ -49,6 +50,9 @@ def train(
     quiet: options.Quiet = False,
 ) -> None:
     """Train a codec on your own footage: a folder of videos in, a checkpoint for --weights out.
+
+    qae starts from the bundled weights and keeps what codes the held-back part of the footage for less: scenes that
+    fixed cameras see, tables counted on it, networks trained on it. Another recipe (--recipe qae) starts from nothing.
 
     The run's state, log.csv, steps.csv and sample pictures stand in FILE.run. Several devices:
     torchrun --nproc-per-node N -m vcodec train ...
@@ -81,5 +85,8 @@ def train(
 
         # a K that this model has, near the middle
         k = min((int(k) for k in made["validation"] if int(k)), key=lambda k: abs(k - 32), default=32)
+        for step, cost in made.get("adapted", {}).items():
+            verdict = "kept" if cost < 1 else "not kept"
+            show(f"{step:>9}: {100 * (cost - 1):+.1f} % of the held-back part's cost, {verdict}")
         show(f"{output}: {made['codec']}, {made['steps']} steps in {made['minutes']:.1f} minutes; use it with")
         show(f"vcodec encode INPUT -o OUTPUT.vae --codec {made['codec']} --weights {shlex.quote(str(output))} --k {k}")

@@ -14,6 +14,7 @@ from vcodec.datasets.base import Dataset
 from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.errors import UsageError, WeightsError
 from vcodec.registry import codec_entry
+from vcodec.training.adapting import adapted
 from vcodec.training.freezing import freeze
 from vcodec.training.latents import freeze_latents
 from vcodec.training.layered import LayerCoding, draw_pictures, freeze_layers
@@ -22,9 +23,10 @@ from vcodec.training.recipe import Recipe
 from vcodec.training.reconstruction import Reconstruction, freeze_neighbours
 from vcodec.training.vae import VAE, VAEConfig
 
-__all__ = ["FREEZERS", "OBJECTIVES", "frozen", "new_objective"]
+__all__ = ["FREEZERS", "OBJECTIVES", "frozen", "new_objective", "start_of"]
 
 Shown = Callable[[int, int], None]
+Finished = tuple[Codec, dict[str, Any]]
 
 
 def _rate_distortion(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
@@ -99,13 +101,24 @@ FREEZERS: dict[str, Callable[[Parts, Any, Recipe, Dataset, Shown], Codec]] = {
 }
 
 
-def new_objective(plan: Recipe, weights: Path | None) -> tuple[Parts, nn.Module]:
-    """(the codec's parts, the model with its loss), from scratch or from a checkpoint of the same codec.
+def start_of(plan: Recipe, weights: Path | None) -> Codec | None:
+    """What training starts from, None for nothing: a checkpoint of the same codec, or what the recipe says.
+
+    Raises UsageError, WeightsError.
+    """
+    if weights is None and plan.start == "scratch":
+        if plan.finish == "adapt":
+            raise UsageError("a recipe that adapts needs something to start from: --weights FILE, or start=bundled")
+        return None
+    return load_codec(plan.codec if weights is None else weights)
+
+
+def new_objective(plan: Recipe, start: Codec | None) -> tuple[Parts, nn.Module]:
+    """(the codec's parts, the model with its loss), from scratch or from a codec of the same name.
 
     Raises UsageError, WeightsError.
     """
     entropy = codec_entry(plan.codec).entropy
-    start = None if weights is None else load_codec(weights)
     if start is not None and start.name != plan.codec:
         raise UsageError(f"--weights holds codec '{start.name}', not '{plan.codec}'")
     parts = new_parts(plan.codec, plan.model or (start.config if start else None))
@@ -114,7 +127,7 @@ def new_objective(plan: Recipe, weights: Path | None) -> tuple[Parts, nn.Module]
             parts.backbone.load_state_dict(start.backbone.state_dict())
             parts.quantizer.load_state_dict(start.quantizer.state_dict())
         except RuntimeError as error:
-            raise WeightsError(f"{weights}: its sizes are not those of the recipe's model") from error
+            raise WeightsError("the sizes of the start's weights are not those of the recipe's model") from error
     loss = plan.loss or next(name for name, (_, known) in OBJECTIVES.items() if entropy in known)
     build, known = OBJECTIVES[loss]
     if entropy not in known:
@@ -123,6 +136,13 @@ def new_objective(plan: Recipe, weights: Path | None) -> tuple[Parts, nn.Module]
     return parts, build(parts, plan, start)
 
 
-def frozen(parts: Parts, model: nn.Module, plan: Recipe, dataset: Dataset, shown: Shown) -> Codec:
-    """The codec of what was trained, its tables counted on the training material."""
-    return FREEZERS[codec_entry(plan.codec).entropy](parts, model, plan, dataset, shown)
+def frozen(
+    parts: Parts, model: Any, plan: Recipe, start: Codec | None, dataset: Dataset, held: Dataset, shown: Shown
+) -> Finished:
+    """The codec of what was trained, its tables counted on the training material; what adapting it found, if it was."""
+    entropy = codec_entry(plan.codec).entropy
+    if plan.finish == "adapt":
+        if start is None or entropy != "frames":
+            raise UsageError(f"codec '{plan.codec}' is not adapted; use a recipe with finish = \"count\"")
+        return adapted(start, parts, model.context, dataset.runs(), held.runs(), shown)
+    return FREEZERS[entropy](parts, model, plan, dataset, shown), {}

@@ -63,12 +63,12 @@ class Tables:
 
 def _groups(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[tuple[int, int, int]]]:
     """Order that sorts by row, and (row, start, stop) of each run in it."""
-    narrow = rows.astype(np.uint16)
+    narrow = rows.astype(np.uint16, copy=False)
     order = np.argsort(narrow, kind="stable")
     counts = np.bincount(narrow)
-    stops = np.cumsum(counts)
     used = np.flatnonzero(counts)
-    return order, [(int(r), int(stops[r] - counts[r]), int(stops[r])) for r in used]
+    stops = np.cumsum(counts[used])
+    return order, list(zip(used.tolist(), (stops - counts[used]).tolist(), stops.tolist()))
 
 
 _UNIFORM = constriction.stream.model.Uniform(1 << _RAW_BITS)
@@ -122,8 +122,12 @@ class SymbolReader:
             return out
         self.count += int(rows.size)
         order, runs = _groups(rows)
-        for row, start, stop in runs:
-            out[order[start:stop]] = self._decode(tables.model(row), stop - start)
+        decode, model = self._coder.decode, tables.model
+        try:
+            parts = [decode(model(row), stop - start) for row, start, stop in runs]
+        except AssertionError as error:
+            raise _unreadable() from error
+        out[order] = np.concatenate(parts)
         return out
 
     def read_raw(self, n: int) -> Ints:
@@ -131,15 +135,17 @@ class SymbolReader:
         if n == 0:
             return np.empty(0, np.int64)
         self.count += n
-        return self._decode(_UNIFORM, n)
-
-    def _decode(self, model: Any, count: int) -> Ints:
         try:
-            return np.asarray(self._coder.decode(model, count), np.int64)
-        except AssertionError as error:  # constriction's word for data that no encoder makes
-            raise DamagedError("a payload is not what its tables would have made") from error
+            return np.asarray(self._coder.decode(_UNIFORM, n), np.int64)
+        except AssertionError as error:
+            raise _unreadable() from error
 
     def finish(self) -> None:
         """Refuse a payload that does not end where its symbols do."""
         if not self._coder.maybe_exhausted():
             raise DamagedError("a payload holds more than its symbols")
+
+
+def _unreadable() -> DamagedError:
+    """For constriction's AssertionError: data that no encoder makes."""
+    return DamagedError("a payload is not what its tables would have made")

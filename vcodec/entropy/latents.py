@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from vcodec.entropy.checkerboard import Frame, Networks, Turn, halves_of, turns
-from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows
+from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows, read_abreast
 from vcodec.errors import DamagedError, WeightsError
 
 __all__ = [
@@ -304,7 +304,7 @@ class LatentEntropy:
             for turn in turns(self.channels, h, w):
                 sums = now.sums(turn)
                 level, sign, rows = self._context(kind, turn, sums, k, fine)
-                symbols = np.stack([reader.read(self.tables, r) for reader, r in zip(readers, rows)])
+                symbols = read_abreast(readers, self.tables, rows)
                 own = level + (symbols - REACH) * sign
                 if symbols.size and symbols.max() == ESCAPE:
                     for reader, found, escaped in zip(readers, own, symbols == ESCAPE):

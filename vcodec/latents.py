@@ -224,8 +224,8 @@ def _parse(wanted: Sequence[tuple[GopParser, int]]) -> None:
     for parser, stop in wanted:
         parser.load(stop)
     while active := [parser for parser, stop in wanted if parser.parsed < stop]:
-        for first in (True, False):
-            some = [parser for parser in active if (parser.parsed == 0) == first]
+        fresh = [parser for parser in active if not parser.parsed]
+        for some in (fresh, [parser for parser in active if parser.parsed]):
             for i in range(0, len(some), ABREAST):
                 _step(some[i : i + ABREAST])
 

@@ -112,7 +112,8 @@ class LatentDataset(Dataset[Tensor]):
     def __getitems__(self, numbers: Sequence[int]) -> list[Tensor]:
         """Windows of a batch (what a DataLoader asks for): their GOPs are parsed side by side."""
         found = [self._find(number) for number in numbers]
-        parsers = {gop: self._kept.pop(gop, None) or self.parser(gop) for gop in dict.fromkeys(g for g, _ in found)}
+        asked = dict.fromkeys(gop for gop, _ in found)
+        parsers = {gop: self._kept.pop(gop) if gop in self._kept else self.parser(gop) for gop in asked}
         stops = {gop: max(start for g, start in found if g == gop) + self.window for gop in parsers}
         parse([(parser, stops[gop]) for gop, parser in parsers.items()])
         self._kept.update(parsers)

@@ -97,7 +97,7 @@ class Networks:
         if weight is None or not weight.numel():
             return None
         out = F.conv2d(known, weight, padding=1, groups=2).round_().permute(0, 2, 3, 1)
-        return out.reshape(len(out), -1).numpy()  # type: ignore[no-any-return]
+        return out.reshape(len(out), -1).numpy()
 
 
 class Frame:

@@ -116,7 +116,8 @@ class SymbolReader:
 
     def read(self, tables: Tables, rows: npt.NDArray[Any]) -> Ints:
         """Symbols under rows, 1-D."""
-        return read_abreast([self], tables, rows[None])[0].astype(np.int64)
+        found: Ints = read_abreast([self], tables, rows[None])[0].astype(np.int64)
+        return found
 
     def read_raw(self, n: int) -> Ints:
         """Integers 0..65535 without a model."""
@@ -134,16 +135,14 @@ class SymbolReader:
             raise DamagedError("a payload holds more than its symbols")
 
 
-def read_abreast(
-    readers: Sequence[SymbolReader], tables: Tables, rows: npt.NDArray[Any]
-) -> npt.NDArray[np.int32]:
+def read_abreast(readers: Sequence[SymbolReader], tables: Tables, rows: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
     """From each of several payloads, symbols under its row of rows [B,n]: [B,n]."""
     if rows.size == 0:
         return np.zeros(rows.shape, np.int32)
     count = len(tables.rows)
+    first = count * np.arange(len(readers))[:, None]
     dtype = np.uint16 if count * len(readers) <= 2**16 else np.uint32  # the narrow one sorts faster
-    first = np.arange(0, count * len(readers), count, dtype=dtype)[:, None]
-    order, runs = _groups((rows.astype(dtype, copy=False) + first).ravel())
+    order, runs = _groups((rows.astype(dtype, copy=False) + first.astype(dtype)).ravel())
     decoders, models = [reader._coder.decode for reader in readers], tables.models
     parts = []
     try:

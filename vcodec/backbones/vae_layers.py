@@ -203,8 +203,10 @@ class GroupCausalConv(TimeConv):
 
     def _kernels(self) -> tuple[Tensor, ...]:
         """Weights of the four products, kept while the weights are what they were."""
-        key = (self.weight.data_ptr(), self.weight.dtype, self.weight.device, self.weight._version)
-        if self._folded is None or self._folded[0] != key:
+        weight = self.weight  # one made in inference mode does not say whether it was changed
+        version = None if weight.is_inference() else weight._version
+        key = (weight.data_ptr(), weight.dtype, weight.device, version)
+        if self._folded is None or self._folded[0] != key or version is None:
             g0, g1, g2 = self.taps()
             half = (g0 + g2) / 2
             folded = (g0, half + g1 / 2, half - g1 / 2, g2)

@@ -133,13 +133,13 @@ def far_reaching(kind: type[VideoVAE]) -> VideoVAE:
     return model
 
 
-@pytest.mark.parametrize(("kind", "preroll", "size"), [(IVVAE, 7, 2), (CausalVAE, 38, 1), (ImageVAE, 0, 2)])
-def test_decoding_a_window_needs_its_preroll(kind: type[VideoVAE], preroll: int, size: int) -> None:
+@pytest.mark.parametrize(("kind", "preroll"), [(IVVAE, 7), (CausalVAE, 38), (ImageVAE, 0)])
+def test_decoding_a_window_needs_its_preroll(kind: type[VideoVAE], preroll: int) -> None:
     """Decoding from `decoder_preroll` latents back is exact in fp64, with one latent less it is not."""
     model = far_reaching(kind)
     assert model.decoder_preroll == preroll
     end = preroll + 3
-    latent = torch.randn(1, 4, end, size, size, dtype=torch.float64)
+    latent = torch.randn(1, 4, end, 1, 1, dtype=torch.float64)
     with torch.inference_mode():
         whole = model.decode(latent)[0]
         for start, stop in ((0, 2), (end - 2, end - 1), (end - 1, end)):

@@ -140,16 +140,16 @@ class KTCBlock(nn.Module):
         return self._infer(x, stream).add_(skip)
 
     def _infer(self, x: Tensor, stream: Stream) -> Tensor:
-        """What is added to the skip connection, without gradients: between the layers nothing is fresh memory."""
+        """What is added to the skip connection, without gradients, in one room and one map of fresh memory."""
         norm1, conv1, norm2, conv2 = (self.residual[n] for n in ("0", "2", "3", "6"))
         assert isinstance(conv1, KTCConv) and isinstance(conv2, KTCConv)
         before = 0 if stream.first else stream.batch
         line = stream.line("normed", x.shape[1], x)
         norm_silu(norm1, x, line[before:])
-        between = stream.line("between", 2 * conv1.conv_2d.out_channels, x)
-        y = conv1.infer(line, stream, between[before:])
-        norm_silu(norm2, y, y)
-        return conv2.infer(between, stream, conv2.empty(x))
+        out = conv1.infer(line, stream, conv1.empty(x))
+        line = stream.line("normed", out.shape[1], x)
+        norm_silu(norm2, out, line[before:])
+        return conv2.infer(line, stream, out)
 
 
 class JointBlock(nn.Module):
@@ -334,6 +334,7 @@ class Decoder(nn.Module):
         x = self.conv1(x)
         for layer in (*self.middle, *self.upsamples):
             x = layer(x, stream)
+        stream.rooms.clear()
         return torch.as_tensor(self.head["2"](norm_silu(self.head["0"], x), stream))
 
 

@@ -68,6 +68,8 @@ class Stream:
         count = frames * channels * h * w
         room = self.rooms.get(name)
         if room is None or room.numel() < count or room.dtype != like.dtype:
+            room = None
+            self.rooms.pop(name, None)  # before its successor is made
             room = self.rooms[name] = torch.empty(count, dtype=like.dtype, device=like.device)
         return room[:count].view(frames, h, w, channels).permute(0, 3, 1, 2)
 

@@ -59,7 +59,7 @@ class QAEConfig:
     filter_layers: int = 3
     """3×3 layers of the loop filter, >= 2"""
     chunk_frames: int = 8
-    """frames in one chunk record, 1..8"""
+    """frames in one chunk record, 1..64; what decoding holds in memory"""
     scenes: int = 0
     """pictures held of what a fixed camera sees, 0..15"""
     scene_size: tuple[int, int] = (16, 16)

@@ -57,6 +57,8 @@ def adapted(
     if report["scenes"] < 1.0:
         trained = with_scenes(trained, scenes)
     best = judge("networks", recounted(trained, clips, shown))
+    if report["scenes"] < 1.0:  # now with the held-back part, which may be the latest
+        best = with_scenes(best, find_scenes([*clips, *held]))
     return best, report
 
 

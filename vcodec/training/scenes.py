@@ -21,9 +21,9 @@ __all__ = ["Scene", "commonest", "find_scenes", "with_scenes"]
 Bytes = npt.NDArray[np.uint8]
 _BIN = 8  # 8-bit levels that count as one value
 _FRAMES = 128  # looked at, evenly spread
-_PARTS = 4  # of footage that is one clip; at most so many clips' own scenes are tried
-_GAIN = 0.03  # of what is left unexplained, that one more scene must take away
-_FAR = 24  # 8-bit levels: beyond, a block shows something else than the scene
+_PARTS = 8  # of footage that is one clip; at most so many clips' own scenes are tried
+_GAIN = 0.02  # of what is left unexplained, that one more scene must take away
+_RECORD = 1 << 22  # luma samples in a record: a still frame takes fewer bytes than a record's own words
 
 
 class Scene(NamedTuple):
@@ -57,22 +57,24 @@ def _mode(stack: Bytes) -> Bytes:
     return np.asarray(np.nanmedian(values, 0).round(), np.uint8)
 
 
-def find_scenes(clips: Sequence[Sequence[Run]], most: int = 4) -> list[Scene]:
-    """Up to ``most`` scenes of the clips whose size most frames have: the picture behind all, then those of single
-    clips (or of parts, where there is one clip) while they explain what the others do not."""
+def find_scenes(clips: Sequence[Sequence[Run]], most: int = 6) -> list[Scene]:
+    """Up to ``most`` scenes of the clips whose size most frames have: the picture behind the last clip (or the last part,
+    where there is one clip), then those behind others or all, while they explain what is not explained yet."""
     frames: dict[tuple[int, ...], int] = {}
     for run in (r for clip in clips for r in clip):
         frames[run.luma.shape[1:]] = frames.get(run.luma.shape[1:], 0) + len(run.luma)
     size = max(frames, key=lambda shape: frames[shape])
-    fitting = [[run for run in clip if run.luma.shape[1:] == size] for clip in clips]
-    fitting = [clip for clip in fitting if clip]
-    every = [run for clip in fitting for run in clip]
-    parts = fitting
-    if len(fitting) == 1:
+    every = [run for clip in clips for run in clip if run.luma.shape[1:] == size]
+    by_name: dict[str, list[Run]] = {}
+    for run in every:
+        by_name.setdefault(run.name, []).append(run)
+    parts = list(by_name.values())
+    if len(parts) == 1:
         parts = [[every[i] for i in at] for at in np.array_split(np.arange(len(every)), _PARTS) if len(at)]
-    tried = [commonest(every), *(commonest(part) for part in parts[-_PARTS:] if part != every)]
+    tried = [commonest(part) for part in [*parts[-_PARTS:], every]]
     missed = np.array([[_missed(scene, run) for run in every] for scene in tried])
-    chosen, left = [0], missed[0]
+    latest = len(tried) - 2  # light drifts: what comes next looks most like what came last
+    chosen, left = [latest], missed[latest]
     while len(chosen) < most:
         with_one = np.minimum(missed, left).sum(1)
         best = int(with_one.argmin())
@@ -84,17 +86,19 @@ def find_scenes(clips: Sequence[Sequence[Run]], most: int = 4) -> list[Scene]:
 
 
 def _missed(scene: Scene, run: Run) -> float:
-    """How far a run's frames are from a scene, over their 8×8 blocks."""
-    off = run.luma[:: max(1, len(run.luma) // 4)].astype(np.int16) - scene.luma
+    """About what a run's frames cost where they start from a scene: bits of their 8×8 blocks' differences."""
+    off = run.luma[:: max(1, len(run.luma) // 4)].astype(np.float32) - scene.luma
     t, h, w = off.shape
-    blocks = np.abs(off).reshape(t, h // 8, 8, w // 8, 8).mean((2, 4))
-    return float(np.minimum(blocks, _FAR).sum())
+    blocks = np.square(off).reshape(t, h // 8, 8, w // 8, 8).mean((2, 4))
+    return float(np.log2(1.0 + blocks).sum())
 
 
 def with_scenes(codec: Codec, scenes: Sequence[Scene]) -> Codec:
-    """The same codec with these scenes in place of those it has."""
+    """The same codec with these scenes in place of those it has, and with as long records as their size allows."""
     height, width = scenes[0].luma.shape[1:] if scenes else (16, 16)
     shape = {"scenes": len(scenes), "scene_size": [height, width]}
+    if scenes:
+        shape["chunk_frames"] = max(8, min(32, _RECORD // (height * width)))
     config = {**codec.config, "backbone": {**codec.config["backbone"], **shape}}
     parts = new_parts(codec.name, config)
     parts.config["backbone"]["scene_size"] = [height, width]

@@ -58,8 +58,11 @@ def _mode(stack: Bytes) -> Bytes:
 
 
 def find_scenes(clips: Sequence[Sequence[Run]], most: int = 6) -> list[Scene]:
-    """Up to ``most`` scenes of the clips whose size most frames have: the picture behind the last clip (or the last part,
-    where there is one clip), then those behind others or all, while they explain what is not explained yet."""
+    """Up to ``most`` scenes of the clips whose size most frames have.
+
+    First the picture behind the last clip (or the last part, where there is one clip), then those behind other clips
+    or all of them, while they explain what is not explained yet.
+    """
     frames: dict[tuple[int, ...], int] = {}
     for run in (r for clip in clips for r in clip):
         frames[run.luma.shape[1:]] = frames.get(run.luma.shape[1:], 0) + len(run.luma)

@@ -20,7 +20,7 @@ from vcodec.codec import Codec, Grid, Settings
 from vcodec.datasets.base import Run
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, UsageError
-from vcodec.training.scenes import commonest, find_scenes, with_scenes
+from vcodec.training.scenes import Scene, commonest, emptied, find_scenes, with_scenes
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 SIZE = (64, 96)
@@ -118,6 +118,15 @@ def test_the_commonest_picture_is_the_room() -> None:
     assert np.mean(off > 2) < 0.01 and np.array_equal(scene.chroma[0], empty[1])
     other = run_of(room(14, seed=5))
     assert len(find_scenes([[run_of(room(14))], [other]])) >= 2
+
+
+def test_what_pictures_have_in_common_is_the_empty_room() -> None:
+    """Each picture has the thing elsewhere, the last is brighter: the room without it, in the last one's light."""
+    pictures = [commonest([run_of(room(30)[t : t + 1])]) for t in (1, 4, 29, 7)]
+    last = Scene(pictures[3].luma + 3 * (pictures[3].luma < 250), pictures[3].chroma)
+    found = emptied([*pictures[:3], last])
+    off = np.abs(found.luma[0].astype(int) - room(30)[29][0].astype(int))
+    assert np.mean(np.abs(off - 3) > 2) < 0.02
 
 
 def test_a_gop_starts_from_a_scene_where_that_is_cheaper(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from vcodec.checkpoint import assemble, new_parts
 from vcodec.codec import Codec
 from vcodec.datasets.base import Run
 
-__all__ = ["Scene", "commonest", "find_scenes", "with_scenes"]
+__all__ = ["Scene", "commonest", "emptied", "find_scenes", "with_scenes"]
 
 Bytes = npt.NDArray[np.uint8]
 _BIN = 8  # 8-bit levels that count as one value
 _FRAMES = 128  # looked at, evenly spread
 _PARTS = 8  # of footage that is one clip; at most so many clips' own scenes are tried
+_FAR, _ALIKE = 24.0, 4.0  # 8-bit levels: blocks that show different things, and the same
 _GAIN = 0.02  # of what is left unexplained, that one more scene must take away
 _RECORD = 1 << 22  # luma samples in a record: a still frame takes fewer bytes than a record's own words
 
@@ -57,11 +58,35 @@ def _mode(stack: Bytes) -> Bytes:
     return np.asarray(np.nanmedian(values, 0).round(), np.uint8)
 
 
+def emptied(scenes: Sequence[Scene]) -> Scene:
+    """What pictures of one place have in common, in the light of the last: each of its blocks that is not like the
+    others' block there gives way to the one that is most like all."""
+    luma = np.stack([s.luma[0] for s in scenes]).astype(np.float32)
+    light = luma - np.median(luma - luma[-1], axis=(1, 2), keepdims=True)
+    blocks = _blocks(light)
+    apart = np.stack([np.abs(blocks - one).mean(-1) for one in blocks])  # [n,n,h,w]
+    total = np.minimum(apart, _FAR).sum(1)
+    common = total.argmin(0)
+    own = np.take_along_axis(apart[-1], common[None], 0)[0] < _ALIKE
+    source = np.where(own, len(scenes) - 1, common)
+    mask = [source.repeat(n, 0).repeat(n, 1) for n in (8, 4)]
+    chroma = np.stack([s.chroma for s in scenes])
+    y = np.take_along_axis(light, mask[0][None], 0).round().clip(0, 255).astype(np.uint8)
+    c = np.take_along_axis(chroma, mask[1][None, None], 0)[0]
+    return Scene(y, c)
+
+
+def _blocks(planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """[n,H,W] -> [n,H/8,W/8,64]."""
+    n, h, w = planes.shape
+    return planes.reshape(n, h // 8, 8, w // 8, 8).swapaxes(2, 3).reshape(n, h // 8, w // 8, 64)
+
+
 def find_scenes(clips: Sequence[Sequence[Run]], most: int = 6) -> list[Scene]:
     """Up to ``most`` scenes of the clips whose size most frames have.
 
-    First the picture behind the last clip (or the last part, where there is one clip), then those behind other clips
-    or all of them, while they explain what is not explained yet.
+    First the picture behind the last clip (or the last part, where there is one clip) and what is common to all, then
+    those behind other clips, while they explain what is not explained yet.
     """
     frames: dict[tuple[int, ...], int] = {}
     for run in (r for clip in clips for r in clip):
@@ -74,10 +99,12 @@ def find_scenes(clips: Sequence[Sequence[Run]], most: int = 6) -> list[Scene]:
     parts = list(by_name.values())
     if len(parts) == 1:
         parts = [[every[i] for i in at] for at in np.array_split(np.arange(len(every)), _PARTS) if len(at)]
-    tried = [commonest(part) for part in [*parts[-_PARTS:], every]]
+    tried = [commonest(part) for part in parts[-_PARTS:]]
+    tried.append(emptied(tried))
     missed = np.array([[_missed(scene, run) for run in every] for scene in tried])
-    latest = len(tried) - 2  # light drifts: what comes next looks most like what came last
-    chosen, left = [latest], missed[latest]
+    # light drifts: what comes next looks most like what came last
+    chosen = list(range(len(tried)))[-2:]
+    left = missed[chosen].min(0)
     while len(chosen) < most:
         with_one = np.minimum(missed, left).sum(1)
         best = int(with_one.argmin())

@@ -76,6 +76,8 @@ class VAE(nn.Module):
     """
 
     validation_ks = (UNQUANTIZED,)
+    #: on a CPU bf16 gains a tenth of the time, and convolutions of some shapes give NaN
+    low_precision_devices: tuple[str, ...] = ("cuda",)
 
     def __init__(self, backbone: Backbone, config: VAEConfig) -> None:
         super().__init__()
@@ -88,6 +90,7 @@ class VAE(nn.Module):
         # updates seen: the critic's start is part of the state of the run
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.updates: Tensor
+        self.low_precision = False  # bf16 in the networks (training), where they run in it
         self._lpips = [Lpips.load([Path(p) for p in config.lpips_weights])] if config.lpips else []
 
     def draw(self, rng: np.random.Generator, size: int) -> list[int]:
@@ -95,9 +98,11 @@ class VAE(nn.Module):
 
     def forward(self, batch: AnyBatch, ks: list[int], balance: float) -> Measure:
         clip = batch.clip(self.pixel_format)
-        mean, logvar = self._posterior(clip)
-        z = reparametrized(mean, logvar) if self.training else mean
-        hat, _ = self.backbone.decode(Latent(z), None, 256)
+        low = self.low_precision and clip.device.type in self.low_precision_devices
+        with torch.autocast(clip.device.type, torch.bfloat16, enabled=low):
+            mean, logvar = (t.float() for t in self._posterior(clip))
+            z = reparametrized(mean, logvar) if self.training else mean
+            hat = self.backbone.decode(Latent(z), None, 256)[0].float()
         hat = hat[..., : clip.shape[2], : clip.shape[3], : clip.shape[4]]  # whole groups of frames are decoded
         config = self.config
         terms = {"mae": mae(clip, hat), "kl": kl(mean, logvar)}

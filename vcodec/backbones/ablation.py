@@ -15,7 +15,7 @@ from vcodec.backbones.causalvae import CausalVAE, CausalVAEConfig, ImageVAE
 from vcodec.backbones.ivvae import IVVAE, IVVAEConfig, Layout
 from vcodec.backbones.vae_layers import CausalConv, GroupCausalConv
 
-__all__ = ["VARIANTS", "DeepVAE", "GroupVAE", "KTCCausalVAE", "KTCVAE", "Variant"]
+__all__ = ["KTCVAE", "VARIANTS", "DeepVAE", "GroupVAE", "KTCCausalVAE", "Variant"]
 
 
 class GroupVAE(CausalVAE):

@@ -217,3 +217,26 @@ class ImageVAE(CausalVAE):
     chunk_frames = GROUP
     live_maps, slot_maps = 10.0, 0.0
     decoder_preroll = encoder_preroll = 0
+
+    def __init__(self, config: CausalVAEConfig) -> None:
+        super().__init__(config)
+        _begin(self)
+
+
+@torch.no_grad()
+def _begin(network: ImageVAE) -> None:
+    """Weights to train from: convolutions that keep a signal's size, quiet side branches, a narrow posterior.
+
+    With those of torch, biases drown the latent, which the norms behind it bring to one size: brightness is learned
+    hundreds of steps later.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.conv2.weight.mul_(0.2)
+        elif isinstance(module, AttentionBlock):
+            module.proj.weight.mul_(0.1)
+    network.conv1.bias[network.latent_channels :] = -6.0  # type: ignore[index]

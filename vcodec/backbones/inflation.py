@@ -86,7 +86,7 @@ def inflate_ktc(image: causalvae.ImageVAE, video: ivvae.IVVAE) -> None:
             up.time_conv.weight[:, :, 0, 0, 0] = torch.eye(up.time_conv.in_channels).repeat(2, 1)
             torch.nn.init.zeros_(up.time_conv.bias)  # type: ignore[arg-type]
     pac: Any = video.encoder.head["2"]
-    if not isinstance(pac, ivvae.ParallelAtrousConv):
+    if not hasattr(pac, "PAC_conv"):
         return
     z = video.latent_channels
     pac.PAC_conv.conv.weight.zero_()
@@ -160,7 +160,8 @@ def _branches(source: Any, flat: Any, deep: Any) -> None:
     """2D branch reads the first half of the input, 3D branch the second; both read the picture itself."""
     inputs = source.weight.shape[1]
     for conv, part in ((flat, slice(inputs)), (deep, slice(-inputs, None))):
-        weight: Tensor = conv.weight.zero_()
+        weight: Tensor = conv.weight
+        weight.zero_()
         present = weight if weight.ndim == 4 else weight[:, :, getattr(conv, "present", weight.shape[2] // 2)]
         present[:, part] = source.weight
         conv.bias.copy_(source.bias)

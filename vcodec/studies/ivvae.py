@@ -1,7 +1,7 @@
-"""`vcodec study ivvae`: the ablation of iv-vae (tables 4 and 5, figure 1b), equal steps on the same clips in the same order.
+"""`vcodec study ivvae`: the ablation of iv-vae (tables 4 and 5, figure 1b) at equal steps on the same clips.
 
-    image VAE of z, one trunk  ─► inflate ─► causal, gcconv                           ┐
-    image VAE of z/2           ─► inflate ─► ktc, gcconv-ktc, ivvae, 3d-3d            ┴─► clips ─► held-back clips: PSNR, SSIM
+    image VAE of z, 1.5 base ─► inflate ─► causal, gcconv                  ─┬─► clips ─► held-back clips: PSNR, SSIM
+    image VAE of z/2, base   ─► inflate ─► ktc, gcconv-ktc, ivvae, 3d-3d   ─┘
 
 One image VAE serves all seeds; a seed changes what the video stage draws: clips, noise, and new layers' weights.
 Finished models are not trained again.
@@ -24,7 +24,7 @@ from vcodec.backbones.causalvae import ImageVAE
 from vcodec.backbones.inflation import inflate
 from vcodec.backbones.videovae import VideoVAE
 from vcodec.datasets import open_dataset
-from vcodec.datasets.base import Dataset, Preparation
+from vcodec.datasets.base import Batch, Dataset, Preparation
 from vcodec.errors import InputError
 from vcodec.models import device_named
 from vcodec.studies.fitting import Fit, History, fit
@@ -66,11 +66,13 @@ class Scale:
     """their rows and columns"""
     shown: int
     """their frames, 1+4n"""
+    interval: int = 1
+    """frames of the source from one to the next: more is more motion (section 4.1 takes 3)"""
     looks: int = 6
     """at the held-back loss, evenly over a training"""
     kl: float = 1e-6
     """weight of the divergence from N(0, 1), nats an element"""
-    image_rate: float = 2e-3
+    image_rate: float = 1e-3
     rate: float = 1e-3
     """learning rates at their top"""
 
@@ -81,8 +83,8 @@ SCALES = {
         clips=4, side=32, shown=9, looks=2,
     ),
     "hour": Scale(
-        base=8, image_steps=800, image_batch=4, image_crop=64, steps=300, batch=1, crop=48, frames=9, seeds=3,
-        clips=24, side=96, shown=17,
+        base=8, image_steps=2200, image_batch=2, image_crop=64, steps=240, batch=1, crop=48, frames=9, seeds=3,
+        clips=24, side=96, shown=9, interval=3, looks=6, rate=2e-4,
     ),
     "paper": Scale(
         base=64, image_steps=200_000, image_batch=16, image_crop=256, steps=300_000, batch=4, crop=256, frames=17,
@@ -105,11 +107,11 @@ class Plan(NamedTuple):
 
 
 def plans(scale: Scale) -> list[Plan]:
-    """All trainings; the first seed of everything comes first."""
+    """All trainings, seed by seed."""
     rows: dict[Plan, None] = {}
     for seed in range(scale.seeds):
         rows |= {Plan(name, CHANNELS[0], seed): None for name in (*MAIN, BRANCHES)}
-        rows |= {Plan(name, z, 0): None for z in CHANNELS for name in BY_CHANNELS}
+    rows |= {Plan(name, z, 0): None for z in CHANNELS for name in BY_CHANNELS}
     return list(rows)
 
 
@@ -126,27 +128,35 @@ class Study:
     seed: int = 0
     lpips: tuple[str, ...] = ()
 
-    def fitted(self, name: str, backbone: VideoVAE, fit_plan: Fit, seed: int, size: int, frames: int, crop: int) -> History:
+    def fitted(
+        self, name: str, backbone: VideoVAE, fit_plan: Fit, seed: int, size: int, frames: int, crop: int
+    ) -> History:
         """Train in place; held-back losses without and with training: (step, MAE and LPIPS of the mean)."""
         config = VAEConfig(kl=self.scale.kl, lpips=1.0 if self.lpips else 0.0, lpips_weights=self.lpips)
         model = VAE(backbone, config).to(self.device)
         rng = np.random.default_rng(_LOOKS_SEED)
-        looks = [self.held.batch(rng, size, frames, crop).to(self.device) for _ in range(max(1, 16 // size))]
+        looks = [self.drawn(self.held, rng, size, frames, crop) for _ in range(max(1, 16 // size))]
 
         def held() -> float:
             found = [model(batch, [0] * size, 0.0).terms for batch in looks]
             return sum(float(terms["mae"] + terms.get("lpips", 0.0)) for terms in found) / len(found)
 
         def loss(step: int) -> Tensor:
-            batch = self.train.batch(np.random.default_rng((self.seed, seed, step)), size, frames, crop)
+            batch = self.drawn(self.train, np.random.default_rng((self.seed, seed, step)), size, frames, crop)
             torch.manual_seed(int(np.random.SeedSequence((self.seed, seed, 1, step)).generate_state(1)[0]))
-            value: Tensor = model(batch.to(self.device), [0] * size, 0.0).loss
+            value: Tensor = model(batch, [0] * size, 0.0).loss
             return value
 
         model.eval()
         with torch.inference_mode():
             start = held()
         return [(0, start), *fit(model, loss, held, self.folder / "runs" / name, fit_plan, self.show)]
+
+    def drawn(self, source: Dataset, rng: np.random.Generator, size: int, frames: int, crop: int) -> Batch:
+        """Clips at the study's interval; their block vectors play no part."""
+        step = self.scale.interval
+        batch = cast(Batch, source.batch(rng, size, 1 + step * (frames - 1), crop)).to(self.device)
+        return Batch(batch.luma[:, ::step], batch.chroma[:, ::step], batch.vectors[:, ::step])
 
     def image(self, variant: str, channels: int) -> ImageVAE:
         """The trained image VAE that a variant starts from."""
@@ -181,12 +191,21 @@ class Study:
         self.show(f"{plan.name}: {facts['psnr']:.3f} dB, SSIM {facts['ssim']:.4f}")
         return facts
 
+    def still(self, variant: str, channels: int) -> dict[str, Any]:
+        """What a variant's image VAE measures on the same frames, each coded alone: what it cannot pass unlearned."""
+        note = self.folder / "points" / f"image-{variant}-z{channels}.json"
+        if not note.exists():
+            image = self.image(variant, channels)
+            facts = {"halves": VARIANTS[variant].halves, "channels": channels, "own_channels": image.latent_channels}
+            found = measure_clips(image, self.clips())
+            note.write_text(json.dumps(facts | {key: found[key] for key in ("psnr", "ssim", "flicker")}), "utf-8")
+        return cast(dict[str, Any], json.loads(note.read_text("utf-8")))
+
     def clips(self) -> Iterator[Tensor]:
         """The held-back clips that all are measured on, [1,3,T,H,W] in 0..1."""
         scale = self.scale
         for n in range(scale.clips):
-            batch = self.held.batch(np.random.default_rng((_CLIPS_SEED, n)), 1, scale.shown, scale.side)
-            yield batch.clip("rgb").to(self.device)
+            yield self.drawn(self.held, np.random.default_rng((_CLIPS_SEED, n)), 1, scale.shown, scale.side).clip("rgb")
 
 
 def run(
@@ -212,7 +231,13 @@ def run(
         torch.set_num_threads(threads)
     target = torch.device(device_named(device))
     folder.mkdir(parents=True, exist_ok=True)
-    asked = {"scale": scale, "seed": seed, "data": [str(p) for p in data], "lpips": bool(lpips), **asdict(SCALES[scale])}
+    asked = {
+        "scale": scale,
+        "seed": seed,
+        "data": [str(p) for p in data],
+        "lpips": bool(lpips),
+        **asdict(SCALES[scale]),
+    }
     note = folder / "settings.json"
     if note.exists() and json.loads(note.read_text("utf-8")) != asked:
         raise InputError(f"{folder} holds a study with other settings; choose another -o")
@@ -228,6 +253,7 @@ def run(
         "loss": "MAE + LPIPS" if lpips else "MAE",
         "data": {"kind": kind["kind"], "trained_on": len(train), "held_back": len(held)},
         "models": [study.point(plan) for plan in plans(study.scale)],
+        "images": [study.still(name, z) for z in CHANNELS for name in ("causal", "ktc")],
     }
     results |= summarize(results["models"], MAIN, BRANCHES, BY_CHANNELS, CHANNELS)
     write_report(folder, results)

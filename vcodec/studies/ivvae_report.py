@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from vcodec.backbones.ablation import VARIANTS
@@ -14,6 +15,7 @@ __all__ = ["CLAIMS", "summarize", "verdict", "write_report"]
 
 Points = list[dict[str, Any]]
 
+_WORDS = ("model", "here", "the paper's finding")
 # what the paper finds: (without, with, in its words); tables 4 and 5 of iv-vae
 CLAIMS = (
     ("causal", "gcconv", "GCConv improves the baseline"),
@@ -151,65 +153,87 @@ def _gain(found: dict[str, Any], digits: int) -> str:
     return ("+" if found["mean"] >= 0 else "") + _value(found, digits).replace("-", "−", 1)
 
 
-def _readme(results: dict[str, Any]) -> str:
+def _row(*cells: object) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _head(*names: str) -> list[str]:
+    """A table's first two lines; columns of figures to the right."""
+    return [
+        _row(*names),
+        _row(*("---" if name in ("model", "here", "the paper's finding") else "---:" for name in names)),
+    ]
+
+
+def _said(results: dict[str, Any]) -> str:
+    """How the numbers were made."""
     s, data = results["settings"], results["data"]
-    middle = results["ablation"][0]["channels"]
+    apart = f", every {s['interval']}. frame of the source" if s["interval"] > 1 else ""
+    return (
+        f"Made by `{results['command']}`. Each row starts from an image VAE trained {s['image_steps']:,} steps of "
+        f"{s['image_batch']} pictures of {s['image_crop']}² (of the row's own width and latent channels; one for all "
+        f"seeds), inflated, and is trained {s['steps']:,} steps of {s['batch']} × {s['frames']} frames of {s['crop']}²"
+        f"{apart}: the same clips in the same order for all rows of a seed. Loss: {results['loss']} + {s['kl']:g} KL. "
+        f"Base {s['base']} a half, {round(1.5 * s['base'])} in one trunk (64 and 96 in the paper). Measured on "
+        f"{s['clips']:,} clips of {s['shown']} frames of {s['side']}² from {data['held_back']} held-back sources "
+        f"({data['trained_on']} trained on; {data['kind']}), coded by the posterior's mean, as 8-bit frames: PSNR over "
+        "R, G and B, SSIM of luma, flicker (how much the error changes from frame to frame) in 8-bit levels. ± is the "
+        "standard deviation over seeds. `study.json` holds every number."
+    )
+
+
+def _readme(results: dict[str, Any]) -> str:
+    middle, seeds = results["ablation"][0]["channels"], results["settings"]["seeds"]
     lines = [
         "# IV-VAE: its paper's ablation",
         "",
-        f"Made by `{results['command']}`. Each row starts from an image VAE trained {s['image_steps']} steps (one for all",
-        f"seeds, of the row's own width and latent channels), inflated, and is trained {s['steps']} steps of {s['batch']} clip(s) of",
-        f"{s['frames']} × {s['crop']}², the same clips in the same order for all rows of a seed; loss {results['loss']} + {s['kl']:g} KL.",
-        f"Base {s['base']} a half, {round(1.5 * s['base'])} in one trunk (64 and 96 in the paper). Measured on {s['clips']} clips of {s['shown']} × {s['side']}² of",
-        f"{data['held_back']} held-back sources ({data['trained_on']} trained on; {data['kind']}), the posterior's mean, 8-bit frames: PSNR over R, G, B, SSIM",
-        "of luma, flicker in 8-bit levels. ± is the standard deviation over seeds; `study.json` holds every number.",
+        _said(results),
         "",
-        f"## Table 4 and table 5: Z = {middle}, {s['seeds']} seeds",
+        f"## Tables 4 and 5: Z = {middle}, {seeds} seeds",
         "",
-        "| model | parameters | PSNR, dB | SSIM | flicker | held-back loss, start | end |",
-        "|---|---:|---:|---:|---:|---:|---:|",
     ]
+    lines += _head("model", "parameters", "PSNR, dB", "SSIM", "flicker", "held-back loss, start", "end")
     for row in results["ablation"]:
-        lines.append(
-            f"| {VARIANTS[row['variant']].label} | {row['parameters']:,} | {_value(row['psnr'], 2)} | {_value(row['ssim'], 4)} "
-            f"| {_value(row['flicker'], 2)} | {row['loss_start']['mean']:.5f} | {_value(row['loss'], 5)} |"
-        )
+        start, loss = row["loss_start"]["mean"], _value(row["loss"], 5)
+        measures = [_value(row["psnr"], 2), _value(row["ssim"], 4), _value(row["flicker"], 2)]
+        lines.append(_row(VARIANTS[row["variant"]].label, f"{row['parameters']:,}", *measures, f"{start:.5f}", loss))
     lines += [
         "",
-        f"Table 4's rows by PSNR as measured, worst first: {', '.join(results['order'])}. The paper's: causal, then gcconv",
-        "and ktc, gcconv-ktc, ivvae.",
+        f"Table 4's rows by PSNR as measured, worst first: {', '.join(results['order'])}. In the paper: causal, then "
+        "gcconv and ktc, gcconv-ktc, ivvae.",
         "",
-        "| the paper's finding | PSNR gain, dB | SSIM gain | here |",
-        "|---|---:|---:|---|",
+        *_head("the paper's finding", "PSNR gain, dB", "SSIM gain", "here"),
     ]
     for c in results["claims"]:
-        lines.append(
-            f"| {c['claim']} | {_gain(c['psnr_gain'], 2)} | {_gain(c['ssim_gain'], 4)} | {c['verdict']} |"
-        )
+        lines.append(_row(c["claim"], _gain(c["psnr_gain"], 2), _gain(c["ssim_gain"], 4), c["verdict"]))
     lines += [
         "",
-        "Gains are taken seed by seed; \"holds\" and \"the opposite\" ask that all seeds agree in sign.",
+        'Gains are taken seed by seed; "holds" and "the opposite" ask that all seeds agree in sign.',
         "",
         "![curves](curves.png)",
         "",
         "## By latent channels (right of table 4; table 1)",
         "",
-        "| Z | model | PSNR, dB | SSIM | held-back loss, start | end |",
-        "|---:|---|---:|---:|---:|---:|",
+        *_head("Z", "model", "PSNR, dB", "SSIM", "held-back loss, start", "end"),
     ]
     for row in results["channels"]:
-        lines.append(
-            f"| {row['channels']} | {VARIANTS[row['variant']].label} | {_value(row['psnr'], 2)} | {_value(row['ssim'], 4)} "
-            f"| {row['loss_start']['mean']:.5f} | {_value(row['loss'], 5)} |"
-        )
+        start, loss = row["loss_start"]["mean"], _value(row["loss"], 5)
+        measures = [_value(row["psnr"], 2), _value(row["ssim"], 4)]
+        lines.append(_row(row["channels"], VARIANTS[row["variant"]].label, *measures, f"{start:.5f}", loss))
     lines += [
         "",
-        "## SSIM by place in the group (figure 1b)",
+        "The image VAEs on the same frames, each frame coded alone (so at four times the latents):",
         "",
-        "| model | first frame of all | 1 | 2 | 3 | 4 | best − worst |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        *_head("Z", "model", "its channels", "PSNR, dB", "SSIM"),
     ]
+    for image in sorted(results["images"], key=lambda i: (i["channels"], i["halves"])):
+        whose = "two halves" if image["halves"] == 2 else "one trunk"
+        measures = [f"{image['psnr']:.2f}", f"{image['ssim']:.4f}"]
+        lines.append(_row(image["channels"], f"image VAE of {whose}", image["own_channels"], *measures))
+    lines += ["", "## SSIM by place in the group (figure 1b)", ""]
+    lines += _head("model", "first frame of all", "1", "2", "3", "4", "best − worst")
     for name, found in results["positions"].items():
-        cells = " | ".join(f"{value:.4f}" for value in found["ssim"])
-        lines.append(f"| {VARIANTS[name].label} | {found['image_frame']:.4f} | {cells} | {found['spread']:.4f} |")
-    return "\n".join([*lines, "", "![SSIM by place](positions.png)", ""])
+        values = (found["image_frame"], *found["ssim"], found["spread"])
+        lines.append(_row(VARIANTS[name].label, *(f"{value:.4f}" for value in values)))
+    lines += ["", "![SSIM by place](positions.png)"]
+    return "\n".join([*(fill(line, 118) if len(line) > 118 and line[0] != "|" else line for line in lines), ""])

@@ -22,13 +22,14 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def measure_clips(video: VideoVAE, clips: Iterable[Tensor]) -> dict[str, Any]:
-    """Means over all frames of clips [1,3,1+4n,H,W] in 0..1, coded by the posterior's mean.
+    """Means over all frames of clips [1,3,T,H,W] in 0..1, coded by the posterior's mean.
 
     Gives {frames, psnr, ssim, flicker, positions}: psnr in dB over R, G and B, ssim of luma, positions as
     `metrics.by_position` has them (figure 1b), flicker as `metrics.Flicker`.
     """
     rows: list[dict[str, Any]] = []
-    starts, flickers = [], []
+    starts: list[int] = []
+    flickers: list[float] = []
     video.eval()
     for clip in clips:
         starts.append(len(rows))
@@ -40,12 +41,12 @@ def measure_clips(video: VideoVAE, clips: Iterable[Tensor]) -> dict[str, Any]:
             ssim, _ = luma_ssims(luma, luma_hat)
             rows.append({"psnr": plane_psnr(want, got), "psnr_y": plane_psnr(luma, luma_hat), "ssim": ssim})
             flicker.add((luma,), (luma_hat,))
-        flickers.append(flicker.result)
+        flickers += [] if flicker.result is None else [flicker.result]
     return {
         "frames": len(rows),
         "psnr": float(np.mean([row["psnr"] for row in rows])),
         "ssim": float(np.mean([row["ssim"] for row in rows])),
-        "flicker": float(np.mean(flickers)),
+        "flicker": float(np.mean(flickers)) if flickers else None,
         "positions": by_position(rows, video.group, starts),
     }
 
@@ -57,4 +58,5 @@ def _pictures(clip: Tensor) -> Bytes:
 
 
 def _luma(picture: Bytes) -> Bytes:
-    return np.round(picture @ _LUMA).astype(np.uint8)
+    luma: Bytes = np.round(picture @ _LUMA).astype(np.uint8)
+    return luma

@@ -10,7 +10,7 @@ the codec's pictures without their gradient.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class VAEConfig:
     """files of LPIPS' weights (losses.Lpips.load); never downloaded"""
     gan: float = 0.0
     """of the critic's judgement; 0: no critic"""
+    gan_by_crop: Mapping[str, float] = field(default_factory=dict)
+    """the same for crops of a side, in place of ``gan``: ``{512 = 0.1}``"""
     gan_start: int = 2000
     """updates before the critic begins"""
     critic_width: int = 32
@@ -60,6 +62,11 @@ class VAEConfig:
         if "lpips_weights" in values:
             given = values["lpips_weights"]
             values["lpips_weights"] = tuple(given) if isinstance(given, list) else (given,)
+        sizes = values.get("gan_by_crop", {})
+        if not isinstance(sizes, Mapping) or not all(
+            side.isdecimal() and isinstance(weight, (int, float)) for side, weight in sizes.items()
+        ):
+            raise InputError(f"recipe: 'vae.gan_by_crop' must be a table of weights like {{512 = 0.1}}, not {sizes!r}")
         config = cls(**values)
         if config.lpips and not config.lpips_weights:
             raise UsageError(
@@ -116,7 +123,8 @@ class VAE(nn.Module):
             constant = {n: p.detach() for n, p in self.critic.named_parameters()}
             terms["fooling"] = fooling_loss(functional_call(self.critic, constant, (shown,)))
             terms["critic"] = critic_loss(self.critic(seen), self.critic(shown.detach()))
-            loss = loss + config.gan * terms["fooling"] + terms["critic"]
+            weight = config.gan_by_crop.get(str(clip.shape[-1]), config.gan)
+            loss = loss + weight * terms["fooling"] + terms["critic"]
         error = (hat - clip).detach().square().flatten(1).mean(1) * 255.0**2
         bits = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).detach().flatten(1).sum(1) / np.log(2.0)
         bpp = bits / batch.samples

@@ -1,4 +1,4 @@
-"""The stages of iv-vae's training: image VAE, inflation, clips, mixed sizes with the critic, each from the one before."""
+"""The stages of training in iv-vae: image VAE, clips, mixed sizes with the critic, each from the one before."""
 
 from __future__ import annotations
 

@@ -68,6 +68,8 @@ class Scale:
     """their frames, 1+4n"""
     interval: int = 1
     """frames of the source from one to the next: more is more motion (section 4.1 takes 3)"""
+    held: int = 16
+    """held-back clips whose loss is looked at while a model trains"""
     looks: int = 6
     """at the held-back loss, evenly over a training"""
     kl: float = 1e-6
@@ -80,11 +82,11 @@ class Scale:
 SCALES = {
     "quick": Scale(
         base=4, image_steps=40, image_batch=2, image_crop=32, steps=10, batch=1, crop=32, frames=5, seeds=2,
-        clips=4, side=32, shown=9, looks=2,
+        clips=4, side=32, shown=9, held=4, looks=2,
     ),
     "hour": Scale(
-        base=8, image_steps=2200, image_batch=2, image_crop=64, steps=240, batch=1, crop=48, frames=9, seeds=3,
-        clips=24, side=96, shown=9, interval=3, looks=6, rate=2e-4,
+        base=8, image_steps=2200, image_batch=2, image_crop=64, steps=240, batch=4, crop=32, frames=5, seeds=3,
+        clips=18, side=96, shown=9, interval=3, looks=6, rate=3e-4,
     ),
     "paper": Scale(
         base=64, image_steps=200_000, image_batch=16, image_crop=256, steps=300_000, batch=4, crop=256, frames=17,
@@ -135,7 +137,7 @@ class Study:
         config = VAEConfig(kl=self.scale.kl, lpips=1.0 if self.lpips else 0.0, lpips_weights=self.lpips)
         model = VAE(backbone, config).to(self.device)
         rng = np.random.default_rng(_LOOKS_SEED)
-        looks = [self.drawn(self.held, rng, size, frames, crop) for _ in range(max(1, 16 // size))]
+        looks = [self.drawn(self.held, rng, size, frames, crop) for _ in range(-(-self.scale.held // size))]
 
         def held() -> float:
             found = [model(batch, [0] * size, 0.0).terms for batch in looks]

@@ -17,7 +17,7 @@ from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_maps
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import DamagedError, WeightsError
-from vcodec.scale import cascaded, level_of, nominal_step
+from vcodec.scale import CASCADE, EXPONENT, LOWEST, STRETCH, cascaded, level_of, nominal_step
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(24)
@@ -179,3 +179,14 @@ def test_cascade_keeps_order() -> None:
         sum(nominal_step(level_of(k)) * 2 ** (-f / 32) for k, f in [cascaded(32, 0, n)]) for n in range(9)
     )
     assert first < min(others) and min(others) == others[7]
+
+
+def test_no_codebook_of_a_frame_hangs_on_the_last_bit() -> None:
+    """What `cascaded` rounds lies far from a tie for each K and place, so no library's exp2 or log2 can change it."""
+    for k in range(2, 257):
+        for number in (0, 8, 4, 2, 1):
+            near, _ = cascaded(k, 0, number)
+            rank = (0, 8, 4, 2, 1).index(number)
+            level = LOWEST + STRETCH * (level_of(k) - 1.0) + CASCADE[rank]
+            for value in (2.0**level, 32 * EXPONENT * (level - np.log2(near))):
+                assert abs(value - np.floor(value) - 0.5) > 1e-9 * max(1.0, abs(value)), (k, number)

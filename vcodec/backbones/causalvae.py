@@ -81,12 +81,15 @@ class TimeDown(TimeConv):
     def __init__(self, width: int) -> None:
         super().__init__(width, width, 1)
 
+    def image(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight.sum(2), self.bias)
+
     def forward(self, x: Tensor, stream: Stream) -> Tensor:  # type: ignore[override]
         b = stream.batch
         head, rest = stream.split(x)
         before = head if head is not None else stream.before(self.slot, x)
         stream.now[self.slot] = x[-b:].clone()
-        out = [] if head is None else [F.conv2d(head, self.weight.sum(2), self.bias)]
+        out = [] if head is None else [self.image(head)]
         if len(rest):
             line = torch.cat([before, rest]).unflatten(0, (-1, b))  # type: ignore[no-untyped-call]
             parts = [line[i : len(line) - 2 + i : 2].flatten(0, 1) for i in range(3)]

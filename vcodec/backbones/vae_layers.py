@@ -15,6 +15,7 @@ The first frame of all is convolved as an image, where it stands for the frames 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,7 +128,7 @@ class ImageConv(nn.Conv2d):
         return super().forward(x)
 
 
-class TimeConv(nn.Conv3d):
+class TimeConv(nn.Conv3d, ABC):
     """A convolution over time and space with three taps in time; kept as a Conv3d for its weights."""
 
     slot = ""
@@ -143,9 +144,9 @@ class TimeConv(nn.Conv3d):
         """Weights [O,I,k,k] of each tap, earliest first."""
         return self.weight[:, :, 0], self.weight[:, :, 1], self.weight[:, :, 2]
 
+    @abstractmethod
     def image(self, x: Tensor) -> Tensor:
         """The first frame of all."""
-        raise NotImplementedError
 
     def stacked(self, parts: list[Tensor]) -> Tensor:
         """All three taps as one 2D convolution over three inputs side by side."""

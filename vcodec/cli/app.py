@@ -43,7 +43,12 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "import": importing.import_weights,
 }
 
-_STUDIES: dict[str, Callable[..., None]] = {"cache": study_cache.cache, **study.COMMANDS}
+_STUDIES: dict[str, Callable[..., None]] = {
+    "cache": study_cache.cache,
+    "digits": study.digits,
+    "ivvae": study.ivvae,
+    "qae": study.qae,
+}
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 

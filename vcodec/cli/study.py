@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from vcodec.cli import options
 from vcodec.cli.display import show, show_json
 
-__all__ = ["COMMANDS"]
+__all__ = ["digits", "ivvae", "qae"]
 
 MnistDir = Annotated[
     Path | None,
@@ -123,6 +122,3 @@ def digits(
     written = write_clips(output, source, clips, seed=seed, frames=frames, colour=not gray, overwrite=force)
     if not quiet:
         show(f"{output}: {clips} clips, {written} frames of 64x64", piped=output == "-")
-
-
-COMMANDS: dict[str, Callable[..., None]] = {"digits": digits, "ivvae": ivvae, "qae": qae}

@@ -80,10 +80,12 @@ class FrozenConv:
     ) -> Tensor:
         """Sums of all inputs (overwritten) and offset [B,O] -> integers 0..top, [B,O,h,w].
 
-        divisor: a power of two, so that the quotient is exact.
+        divisor: a power of two from 2 up, so that the quotient is exact.
         """
         total += offset.to(total.dtype)[:, :, None, None]
-        return total.mul_(1.0 / divisor).add_(0.5).floor_().clamp_(0, top)
+        # Half a unit of the sum on top changes no integer's floor, and keeps sums off the edges: where a library's
+        # transform rounded, an error below that half changes nothing.
+        return total.mul_(1.0 / divisor).add_(0.5 + 0.5 / divisor).floor_().clamp_(0, top)
 
     def __call__(
         self, inputs: list[Tensor], offset: Tensor, top: int = ACTIVATION_MAX, divisor: int = WEIGHT_ONE

@@ -22,7 +22,17 @@ from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
 from vcodec.entropy.lattice import DELTA_FELLOWS, DELTA_NAMES, DELTA_ROWS, SIDE_ROWS, SIDE_SYMBOLS
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 
-__all__ = ["CountingWriter", "assumed_index_tables", "assumed_side_tables", "blend", "freeze", "pooled", "symmetric"]
+__all__ = [
+    "CountingWriter",
+    "assumed_entropy",
+    "assumed_index_tables",
+    "assumed_side_tables",
+    "blend",
+    "counted_entropy",
+    "freeze",
+    "pooled",
+    "symmetric",
+]
 
 Floats = npt.NDArray[np.float64]
 CODEBOOKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -88,6 +98,18 @@ def pooled(counts: Floats, assumed: Floats) -> Floats:
     return prior
 
 
+def assumed_entropy(net: FrozenContext) -> FrameEntropy:
+    """The entropy model before anything was counted."""
+    return FrameEntropy(net, Tables(integer_rows(assumed_index_tables())), Tables(integer_rows(assumed_side_tables())))
+
+
+def counted_entropy(entropy: FrameEntropy, counts: dict[int, Floats], side: Floats, strength: float) -> FrameEntropy:
+    """``entropy`` with tables of what was counted with it; those of side information softened by ``side``."""
+    indices = blend(symmetric(counts[id(entropy.index_tables)]), assumed_index_tables(), 20.0)
+    sides = blend(counts[id(entropy.side_tables)], side, strength)
+    return FrameEntropy(entropy.net, Tables(integer_rows(indices)), Tables(integer_rows(sides)))
+
+
 def freeze(
     name: str,
     parts: Parts,
@@ -102,8 +124,7 @@ def freeze(
 ) -> Codec:
     """A codec with frozen entropy model, its tables counted on crops of ``clips``."""
     net = FrozenContext(context.freeze())
-    index_prior, side_prior = assumed_index_tables(), assumed_side_tables()
-    entropy = FrameEntropy(net, Tables(integer_rows(index_prior)), Tables(integer_rows(side_prior)))
+    entropy = assumed_entropy(net)
     jobs = [(clip, k) for i, clip in enumerate(clips) for k in _codebooks(i)]
     for turn in range(rounds):
         codec = Codec(name, parts.backbone, parts.quantizer, entropy)
@@ -113,9 +134,7 @@ def freeze(
             _count(codec, clip[int(rng.integers(len(clip)))], k, frames, crop, rng, counts)
             if progress:
                 progress(turn * len(jobs) + done + 1, rounds * len(jobs))
-        index = blend(symmetric(counts[id(entropy.index_tables)]), index_prior, 20.0)
-        side = blend(counts[id(entropy.side_tables)], pooled(counts[id(entropy.side_tables)], side_prior), 6.0)
-        entropy = FrameEntropy(net, Tables(integer_rows(index)), Tables(integer_rows(side)))
+        entropy = counted_entropy(entropy, counts, pooled(counts[id(entropy.side_tables)], assumed_side_tables()), 6.0)
     return assemble(name, parts, entropy)
 
 

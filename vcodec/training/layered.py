@@ -21,7 +21,6 @@ from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec, Settings
 from vcodec.datasets.base import AnyBatch, Dataset
 from vcodec.entropy.context import ContextNet, FrozenContext
-from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.layers import PATH_ROWS, PATH_SYMBOLS, LayerEntropy
 from vcodec.entropy.raster import RASTER_KS, context_count, contexts
 from vcodec.entropy.rate import laplace_bits
@@ -31,10 +30,10 @@ from vcodec.scale import LAMBDA, level_of, levels_of, nominal_step
 from vcodec.training.freezing import (
     CODEBOOKS,
     CountingWriter,
-    assumed_index_tables,
+    assumed_entropy,
     assumed_side_tables,
     blend,
-    symmetric,
+    counted_entropy,
 )
 from vcodec.training.measure import Measure, draw_ks
 
@@ -123,8 +122,8 @@ def freeze_layers(
     """A codec whose tables are counted: grey levels of ``pictures`` [N,1,H,W], whose contents are such as layers are;
     all else on so many whole clips of ``dataset``."""
     net = FrozenContext(context.freeze())
-    index_prior, side_prior, path_prior = assumed_index_tables(), assumed_side_tables(), _assumed_paths()
-    frames = FrameEntropy(net, Tables(integer_rows(index_prior)), Tables(integer_rows(side_prior)))
+    path_prior = _assumed_paths()
+    frames = assumed_entropy(net)
     grey = _grey_tables(pictures)
     entropy = LayerEntropy(frames, Tables(integer_rows(path_prior)), grey)
     codec = Codec(name, parts.backbone, parts.quantizer, entropy)
@@ -138,10 +137,8 @@ def freeze_layers(
         if progress:
             progress(done + 1, clips)
     _count_residuals(codec, draw_pictures(dataset, seed, 200), rng, writer)
-    index = blend(symmetric(counts[id(frames.index_tables)]), index_prior, 20.0)
-    side = blend(counts[id(frames.side_tables)], side_prior, 4.0)
     paths = blend(counts[id(entropy.paths)], path_prior, 4.0)
-    frames = FrameEntropy(net, Tables(integer_rows(index)), Tables(integer_rows(side)))
+    frames = counted_entropy(frames, counts, assumed_side_tables(), 4.0)
     return assemble(name, parts, LayerEntropy(frames, Tables(integer_rows(paths)), grey))
 
 

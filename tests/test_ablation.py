@@ -131,7 +131,7 @@ def point(variant: str, channels: int, seed: int, psnr: float) -> dict[str, Any]
 
 def made_up() -> list[dict[str, Any]]:
     rank = dict(zip(("gcconv", "causal", "ktc", "gcconv-ktc", "ivvae", "3d-3d"), range(6)))
-    plans = ivvae.plans(ivvae.SCALES["hour"])
+    plans = ivvae.plans(ivvae.SCALES["paper"])
     # the last two change places from seed to seed
     shift = {("ivvae", 1): 2.0}
     return [
@@ -149,7 +149,7 @@ def test_findings_are_said_as_measured(tmp_path: Path) -> None:
     assert said["KTC improves the baseline"]["verdict"] == "holds"
     assert said["3D+3D is slightly better than 2D+3D"]["verdict"] == "undecided"
     assert found["positions"]["causal"]["spread"] == pytest.approx(0.3)
-    assert [r["channels"] for r in found["channels"]] == [4] * 3 + [8] * 3 + [16] * 3
+    assert [r["channels"] for r in found["channels"]] == [4] * 2 + [8] * 2 + [16] * 2
     assert verdict([1.0]) == "one seed"
     images = [{"halves": 1, "channels": 8, "own_channels": 8, "psnr": 30.0, "ssim": 0.9}]
     results = {
@@ -166,7 +166,7 @@ def test_scales_are_whole() -> None:
     """Each scale trains every row of the tables, and its image VAEs fit; the paper's sizes stand in `paper`."""
     for scale in ivvae.SCALES.values():
         rows = ivvae.plans(scale)
-        assert len(rows) == len(set(rows)) == 6 * scale.seeds + 6
+        assert len(rows) == len(set(rows)) == 5 * scale.seeds + scale.branch_seeds + 4
         assert (scale.frames - 1) % 4 == (scale.shown - 1) % 4 == 0 and not scale.crop % 16 and not scale.side % 16
     with torch.device("meta"):
         for name, z in {(p.variant, p.channels) for p in rows}:
@@ -250,7 +250,7 @@ def test_wrong_studies_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_the_quick_ablation(tmp_path: Path) -> None:
     """The whole ablation on drawn digits: every row trains, its loss falls, a second call repeats nothing."""
     made = ivvae.run([], tmp_path, "quick", device="cpu", show=lambda line: None)
-    assert len(made["ablation"]) == 6 and len(made["claims"]) == 6 and len(made["channels"]) == 9
+    assert len(made["ablation"]) == 6 and len(made["claims"]) == 6 and len(made["channels"]) == 6
     assert all(m["history"][-1][1] < m["history"][0][1] for m in made["models"])
     for name in ("README.md", "study.json", "curves.png", "positions.png"):
         assert (tmp_path / name).stat().st_size > 500

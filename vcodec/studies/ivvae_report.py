@@ -169,7 +169,7 @@ def _head(*names: str) -> list[str]:
 def _said(results: dict[str, Any]) -> str:
     """How the numbers were made."""
     s, data = results["settings"], results["data"]
-    apart = f", every {s['interval']}. frame of the source" if s["interval"] > 1 else ""
+    apart = f", one frame in {s['interval']} of the source" if s["interval"] > 1 else ""
     return (
         f"Made by `{results['command']}`. Each row starts from an image VAE trained {s['image_steps']:,} steps of "
         f"{s['image_batch']} pictures of {s['image_crop']}² (of the row's own width and latent channels; one for all "

@@ -223,7 +223,7 @@ def _readme(results: dict[str, Any]) -> str:
         lines.append(_row(row["channels"], VARIANTS[row["variant"]].label, *measures, f"{start:.5f}", loss))
     lines += [
         "",
-        "The image VAEs on the same frames, each frame coded alone (so at four times the latents):",
+        "The image VAEs on the same frames, each frame coded alone (a latent for each frame, not for four):",
         "",
         *_head("Z", "model", "its channels", "PSNR, dB", "SSIM"),
     ]

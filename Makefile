@@ -2,6 +2,7 @@
 #   make demo    encode, decode and measure examples/sample.mp4, into ./demo/
 #   make test    the test suite
 #   make check   ruff, its formatter, and mypy --strict
+#   make bench-rd bench-speed CLIPS="..."   rates, quality and speed, into ./bench/
 #   make clean   remove what was built or cached; the environment stays (make distclean removes that too)
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := venv
-.PHONY: venv demo test check format clean distclean
+.PHONY: venv demo test bench-rd bench-speed check format clean distclean
 
 venv: $(STAMP)
 
@@ -34,6 +35,15 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# CLIPS="a.mp4 b.mkv": what to measure on.  Finished points and anchors are kept in bench/.
+bench-rd: $(STAMP)
+	$(BIN)/vcodec rd-curve $(CLIPS) --k 4,8,16,32,64,128 --anchor x264:veryfast:zerolatency --anchor x264:medium \
+		--anchor x265:medium --cache bench/points -o bench/rd
+
+bench-speed: $(STAMP)
+	@mkdir -p bench
+	$(BIN)/python examples/bench_speed.py $(CLIPS) -o bench/speed.json
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -25,7 +25,15 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args()
     path = bundled_path(args.codec)
-    made = run([args.footage], path, codec=args.codec, minutes=args.minutes, threads=args.threads, resume=args.resume)
+    made = run(
+        [args.footage],
+        path,
+        codec=args.codec,
+        recipe="qae" if args.codec == "qae" else None,
+        minutes=args.minutes,
+        threads=args.threads,
+        resume=args.resume,
+    )
     log = path.with_name(path.name + ".run") / "log.csv"
     heads, *rows = (line.split(",") for line in log.read_text("utf-8").splitlines())
     entry = {

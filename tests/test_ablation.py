@@ -13,8 +13,9 @@ import torch
 
 from vcodec.backbones.ablation import VARIANTS
 from vcodec.backbones.causalvae import CausalVAE
+from vcodec.backbones.group_conv import GroupCausalConv
 from vcodec.backbones.inflation import inflate
-from vcodec.backbones.vae_layers import CausalConv, GroupCausalConv
+from vcodec.backbones.vae_layers import CausalConv
 from vcodec.cli import main
 from vcodec.errors import InputError
 from vcodec.studies import ivvae

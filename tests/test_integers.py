@@ -14,7 +14,7 @@ from tests.models import moving_frames, small_codec
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.integer import FrozenConv
-from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_maps
+from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_flags, code_maps
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import DamagedError, WeightsError
 from vcodec.scale import CASCADE, EXPONENT, LOWEST, STRETCH, cascaded, level_of, nominal_step
@@ -148,11 +148,17 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     choice = rng.integers(0, 4, (2 * h, 2 * w)) * (candidates[1:] != candidates[:1]).any((0, 1))
     act = maps[2].repeat(2, 0).repeat(2, 1)
     names = ("dy", "dx", "activity")
+    source = rng.integers(0, 2, (1, *shape))
+    maps[:2] *= 1 - source
     writer = SymbolWriter()
-    code_maps(WritePort(writer, tables), names, shape, maps, past)
+    code_flags(WritePort(writer, tables), 5, 3)
+    code_maps(WritePort(writer, tables), ("source",), shape, source, source[:, ::-1] - (shape[0] > 9))
+    code_maps(WritePort(writer, tables), names, shape, maps, past, source[0])
     code_choice(WritePort(writer, tables), candidates, act, choice)
     port = ReadPort(SymbolReader(writer.finish()), tables)
-    assert (code_maps(port, names, shape, None, past) == maps).all()
+    assert code_flags(port, 5, None) == 3
+    assert (code_maps(port, ("source",), shape, None, source[:, ::-1] - (shape[0] > 9)) == source).all()
+    assert (code_maps(port, names, shape, None, past, source[0]) == maps).all()
     assert (code_choice(port, candidates, act, None) == choice).all()
     port.reader.finish()
 

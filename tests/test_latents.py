@@ -19,8 +19,9 @@ from vcodec.cli import main
 from vcodec.datasets.latents import LatentDataset
 from vcodec.entropy.latents import LatentEntropy, plain_tensors
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
-from vcodec.errors import BatchError, InputError, UnsupportedError, UsageError, WeightsError
+from vcodec.errors import BatchError, DamagedError, InputError, UnsupportedError, UsageError, WeightsError
 from vcodec.importing import import_checkpoint
+from vcodec.latents import GopParser, parse
 from vcodec.quantizers.posterior import PosteriorConfig, PosteriorQuantizer
 from vcodec.training.latents import Latents, calibrate
 
@@ -200,8 +201,61 @@ def test_a_dataset_serves_each_window_once(folder: Path, weights: Path, tmp_path
         assert np.allclose(sorted(float(w.sum()) for w in found), wanted)
     parser = data.parser(1)
     parser.window(0, 1)
-    assert parser.parsed == 3  # its own chunk, nothing before it
+    assert parser.parsed == 1  # what was asked for, nothing before it
     assert len(LatentDataset(folder, window=2, stride=1, weights=weights)) == 12
+
+
+def test_gops_parsed_side_by_side_are_what_each_is_alone(folder: Path, weights: Path) -> None:
+    """A batch of windows, of one GOP or several, begun or not, is the windows one by one; they can be trained on."""
+    data = LatentDataset(folder, window=2, stride=1, weights=weights)
+    alone = [data.parser(gop).window(start, start + 2) for gop in range(6) for start in range(2)]
+    data[4]  # one GOP is begun
+    batch = data.__getitems__([11, 0, 5, 2, 7, 4, 0, 9])
+    for number, window in zip([11, 0, 5, 2, 7, 4, 0, 9], batch, strict=True):
+        assert torch.equal(window, alone[number])
+    weight = torch.ones(4, 1, 1, 1, requires_grad=True)
+    (batch[0] * weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_a_stream_parses_each_latent_once(folder: Path, weights: Path, monkeypatch) -> None:
+    """Overlapping windows of an epoch cost one parse of each GOP; seed and epoch decide the order."""
+    data = LatentDataset(folder, window=2, stride=1, weights=weights)
+    count = 0
+    end = GopParser.end
+
+    def counted(self: GopParser, *given: object) -> None:
+        nonlocal count
+        count += 1
+        end(self, *given)
+
+    monkeypatch.setattr(GopParser, "end", counted)
+    first = list(data.stream(epoch=3, seed=1, buffer=4))
+    assert (len(first), count) == (12, 18)
+    again, other = list(data.stream(epoch=3, seed=1, buffer=4)), list(data.stream(epoch=4, seed=1, buffer=4))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_a_damaged_file_spoils_no_other_of_its_batch(folder: Path, weights: Path, tmp_path) -> None:
+    """A broken payload is named by its file, and is an error again when asked again; the others are right."""
+    good, bad = folder / "one" / "clip.vae", tmp_path / "bad.vae"
+    data = LatentDataset([good, folder / "two" / "clip.vae"], window=3, weights=weights)
+    wanted = data[0]
+    parsers = [data.parser(0), data.parser(3)]
+    object.__setattr__(parsers[1].index, "path", bad)
+    spoilt = bytearray(good.read_bytes())
+    spoilt[len(spoilt) // 5] ^= 1
+    bad.write_bytes(spoilt)
+    for _ in range(2):
+        with pytest.raises(DamagedError, match=r"bad\.vae"):
+            parse([(parser, 3) for parser in parsers])
+    assert torch.equal(parsers[0].window(0, 3), wanted)
+    parsers[0].reset()
+    parsers[0].load(3)
+    parsers[0]._chunks[0] = (parsers[0]._chunks[0][0] + bytes(8), 3)
+    with pytest.raises(DamagedError, match=r"clip\.vae is damaged: a payload holds more"):
+        parse([(parsers[0], 3)])
 
 
 def test_a_dataset_refuses_what_does_not_belong(folder: Path, weights: Path, tmp_path) -> None:

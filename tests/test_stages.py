@@ -70,7 +70,7 @@ def checkpoint(folder: Path, name: str) -> Path:
 def test_an_image_vae_is_inflated(tmp_path: Path, image: str, codec: str) -> None:
     """The video VAE begins with the image VAE's own picture of the first frame."""
     plan = training.load_recipe("vae", [f"codec={codec}", "model.backbone.base=4"])
-    parts, _ = new_objective(plan, checkpoint(tmp_path, image))
+    parts, _ = new_objective(plan, load_codec(checkpoint(tmp_path, image)))
     still, video = small_codec(image).backbone, parts.backbone.eval()
     clip = torch.rand(1, 3, 5, 16, 16, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
@@ -81,7 +81,7 @@ def test_an_image_vae_is_inflated(tmp_path: Path, image: str, codec: str) -> Non
 def test_the_same_codec_goes_on_from_its_weights(tmp_path: Path) -> None:
     """A later stage begins with exactly the weights of the stage before, sizes taken from the checkpoint."""
     path = checkpoint(tmp_path, "ivvae:z4-small")
-    parts, _ = new_objective(training.load_recipe("ivvae-gan", ["codec=ivvae:z4-small"]), path)
+    parts, _ = new_objective(training.load_recipe("ivvae-gan", ["codec=ivvae:z4-small"]), load_codec(path))
     kept = load_codec(path).backbone.state_dict()
     assert all(torch.equal(kept[name], tensor) for name, tensor in parts.backbone.state_dict().items())
 
@@ -91,16 +91,16 @@ def test_anything_else_is_refused(tmp_path: Path) -> None:
     image, video = checkpoint(tmp_path, "imagevae:z4-small"), checkpoint(tmp_path, "ivvae:z4-small")
 
     def started(codec: str, weights: Path, *changes: str) -> Any:
-        return new_objective(training.load_recipe("vae", [f"codec={codec}", *changes]), weights)
+        return new_objective(training.load_recipe("vae", [f"codec={codec}", *changes]), load_codec(weights))
 
     with pytest.raises(UsageError, match=r"holds codec 'ivvae:z4-small', not 'causalvae:z4-small'"):
         started("causalvae:z4-small", video)
     with pytest.raises(UsageError, match="from an imagevae"):
         started("imagevae:z8-small", image)
-    with pytest.raises(InputError, match=r"imagevae-z4-small.safetensors.*needed are base 4 and 2 channels"):
+    with pytest.raises(InputError, match=r"--weights: .*needed are base 4 and 2 channels"):
         started("ivvae:z4-small", image, "model.backbone.base=4")
     with pytest.raises(UsageError, match="holds codec"):
-        new_objective(training.load_recipe("qae"), image)
+        new_objective(training.load_recipe("qae"), load_codec(image))
 
 
 def test_sizes_are_mixed() -> None:

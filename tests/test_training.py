@@ -132,10 +132,10 @@ def test_train_makes_a_codec_that_codes(footage: Path, tmp_path: Path, codec: st
     with pytest.raises(OutputError, match="--resume"):
         training.run([footage], out, codec=codec, recipe=recipe, minutes=0.02, quiet=True)
     # weights can be started from, by the same codec only
-    parts, _ = new_objective(training.load_recipe(codec.replace(":", "-")), out)
+    parts, _ = new_objective(training.load_recipe(codec.replace(":", "-")), model)
     assert all(torch.equal(t, model.backbone.state_dict()[n]) for n, t in parts.backbone.state_dict().items())
     with pytest.raises(UsageError, match="--weights holds"):
-        new_objective(training.load_recipe("qae" if codec != "qae" else "qae-paper"), out)
+        new_objective(training.load_recipe("qae" if codec != "qae" else "qae-paper"), model)
 
 
 def test_a_longer_run_goes_on(footage: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from tests.plain_ivvae import PlainIVVAE
 from vcodec.backbones.base import Grid
 from vcodec.backbones.causalvae import PRESETS as CAUSAL_PRESETS
 from vcodec.backbones.causalvae import CausalVAE, CausalVAEConfig, ImageVAE
+from vcodec.backbones.group_conv import GroupCausalConv
 from vcodec.backbones.inflation import THIRD_BRANCH_FRAME, inflate_causal, inflate_ktc
 from vcodec.backbones.ivvae import IVVAE, PRESETS, IVVAEConfig
-from vcodec.backbones.vae_layers import GroupCausalConv, RMSNorm, Stream
+from vcodec.backbones.vae_layers import RMSNorm, Stream, TimeConv
 from vcodec.backbones.videovae import VideoVAE
 from vcodec.checkpoint import load_state, save_state
 from vcodec.errors import InputError
@@ -60,13 +61,14 @@ def test_ivvae_is_the_released_structure(z: int, frames: int) -> None:
 
 @pytest.mark.parametrize("group", [2, 4])
 def test_transforming_over_time_is_the_convolution(group: int) -> None:
-    """Four products for two frames (inference) equal three taps (training), to float64's precision."""
+    """Six products for four frames, four for two (inference) equal three taps (training), to float64's precision."""
     torch.manual_seed(0)
     conv = GroupCausalConv(32, 6, group).double()
     x = torch.randn((1 + 2 * group) * 2, 32, 5, 7, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
     slow = conv(x, Stream(2, True, {}))
     with torch.inference_mode():
-        fast = conv(x, Stream(2, True, {}), torch.empty_like(slow))
+        fast = torch.empty_like(slow)
+        conv.infer(x, Stream(2, True, {}), fast)
     torch.testing.assert_close(fast, slow, atol=1e-12, rtol=0)
 
 
@@ -124,27 +126,66 @@ def test_any_length_and_size(frames: int, height: int, width: int) -> None:
     assert posterior.mean.shape[1:] == model.latent_shape(grid)
 
 
-def test_memory_ends_seven_latents_back() -> None:
-    """Decoding a window from 7 latents before it is exact, from 6 it is not: the preroll is as short as it can be."""
-    model = made(IVVAE)
-    latent = torch.randn(1, 4, 10, 2, 2, dtype=torch.float64)
+def far_reaching(kind: type[VideoVAE]) -> VideoVAE:
+    """A network in which what the earliest taps see matters most: its memory does not fade before it ends."""
+    model = made(kind)
+    for module in model.modules():
+        if isinstance(module, TimeConv):
+            module.weight.data[:, :, 0] *= 10
+    return model
+
+
+@pytest.mark.parametrize(("kind", "preroll"), [(IVVAE, 7), (CausalVAE, 38), (ImageVAE, 0)])
+def test_decoding_a_window_needs_its_preroll(kind: type[VideoVAE], preroll: int) -> None:
+    """Decoding from `decoder_preroll` latents back is exact in fp64, with one latent less it is not."""
+    model = far_reaching(kind)
+    assert model.decoder_preroll == preroll
+    end = preroll + 3
+    latent = torch.randn(1, 4, end, 1, 1, dtype=torch.float64)
     with torch.inference_mode():
         whole = model.decode(latent)[0]
-        for start, stop in ((0, 2), (3, 4), (9, 10)):
+        for start, stop in ((0, 2), (end - 2, end - 1), (end - 1, end)):
             window = model.decode_window(latent, start, stop)
             wanted = whole[:, :, model.frames_before(start) : model.frames_before(stop)]
-            torch.testing.assert_close(window, wanted, atol=1e-12, rtol=0)
-        model.decoder_preroll = 6
-        assert (model.decode_window(latent, 9, 10) - whole[:, :, -4:]).abs().max() > 1e-9
+            torch.testing.assert_close(window, wanted, atol=1e-13, rtol=0)
+        if preroll:
+            model.decoder_preroll -= 1
+            assert (model.decode_window(latent, end - 1, end) - whole[:, :, -4:]).abs().max() > 1e-11
+        with pytest.raises(InputError, match="has latents 0 to"):
+            model.decode_window(latent, end - 1, end + 1)
 
 
-def test_the_causal_vae_decodes_windows() -> None:
-    """Its preroll is enough as well."""
-    model = made(CausalVAE)
-    latent = torch.randn(1, 4, model.decoder_preroll + 2, 2, 2, dtype=torch.float64)
+@pytest.mark.parametrize(("kind", "preroll"), [(IVVAE, 5), (CausalVAE, 28), (ImageVAE, 0)])
+def test_encoding_a_window_needs_its_preroll(kind: type[VideoVAE], preroll: int) -> None:
+    """Encoding from `encoder_preroll` latents back is exact in fp64, with one latent less it is not."""
+    model = far_reaching(kind)
+    assert model.encoder_preroll == preroll
+    end = preroll + 3
+    clip = clip_of(model.frames_before(end), 8, 8)
     with torch.inference_mode():
-        window = model.decode_window(latent, latent.shape[2] - 1, latent.shape[2])
-        torch.testing.assert_close(window, model.decode(latent)[0][:, :, -4:], atol=1e-12, rtol=0)
+        whole = model.encode(clip)[0].values
+        for start, stop in ((0, 2), (end - 2, end - 1), (end - 1, end)):
+            window = model.encode_window(clip, start, stop)
+            torch.testing.assert_close(window, whole[:, :, start:stop], atol=1e-13, rtol=0)
+        if preroll:
+            model.encoder_preroll -= 1
+            assert (model.encode_window(clip, end - 1, end) - whole[:, :, -1:]).abs().max() > 1e-11
+        with pytest.raises(InputError, match="has latents 0 to"):
+            model.encode_window(clip, end - 1, end + 1)
+
+
+def test_weights_made_in_inference_mode_serve() -> None:
+    """A model built where no gradient is tracked gives what any other does, after a change of its weights too."""
+    conv = GroupCausalConv(32, 6, 4)
+    x = torch.randn(5, 32, 5, 7).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        inner = GroupCausalConv(32, 6, 4)
+        for factor in (1.0, 2.0):
+            for parameter, mine in zip(inner.parameters(), conv.parameters(), strict=True):
+                parameter.copy_(mine).mul_(factor)
+            out = torch.empty(5, 6, 5, 7)
+            inner.infer(x, Stream(1, True, {}), out)
+            torch.testing.assert_close(out, conv(x, Stream(1, True, {})) * factor, atol=1e-4, rtol=0)
 
 
 def test_states_are_kept_and_shared(tmp_path) -> None:

@@ -27,8 +27,8 @@ from torch import Tensor
 from vcodec.backbones.base import Backbone, Grid, Latent
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
-from vcodec.errors import InputError
-from vcodec.scale import cascaded, level_of
+from vcodec.errors import DamagedError, InputError
+from vcodec.scale import LAMBDA, cascaded, level_of, nominal_step
 
 __all__ = ["Codec", "Grid", "Payload", "Settings", "State"]
 
@@ -201,7 +201,7 @@ class Codec:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
         self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
         writer = SymbolWriter() if writer is None else writer
-        inner, memory, steps = state if state is not None else (None, None, 0)
+        inner, memory, steps = state if state is not None else self._opened(clip, settings, writer)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1) as behind:
@@ -223,6 +223,35 @@ class Codec:
         seen = torch.cat(decoded, 2) if decoded else None
         return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory, steps)
 
+    def _opened(self, clip: Tensor, settings: Settings, writer: SymbolWriter) -> State:
+        """Where a GOP starts: from nothing, or from a picture the model remembers where that is cheaper."""
+        first = clip[:, :, : self.backbone.step_sizes(clip.shape[2], True)[0]]
+        states = self._openings(Grid(first.shape[2], first.shape[3] * 2, first.shape[4] * 2))
+        if len(states) == 1:
+            return states[0]
+        costs = [self._cost(first, state, settings) for state in states]
+        chosen = costs.index(min(costs))
+        writer.write_raw(np.array([chosen]))
+        return states[chosen]
+
+    def _openings(self, grid: Grid) -> list[State]:
+        """What a GOP of these pictures may start from; the first is a keyframe."""
+        known = self.backbone.openings(grid.height, grid.width)
+        shape = tuple(self.backbone.latent_shape(grid)) if known else ()
+        return [State(None, None, 0), *(State(inner, self.entropy.opening(shape), 0) for inner in known)]
+
+    def _cost(self, clip: Tensor, start: State, settings: Settings) -> float:
+        """Bits of a closed-loop step, and what its distortion is worth in bits."""
+        k, fine = self._at(settings, start.steps)
+        latent, _ = self.backbone.encode(clip, start.backbone, k)
+        plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, start.entropy, k, fine)
+        writer = SymbolWriter()
+        self.entropy.emit(writer, plan)
+        hat, _ = self.backbone.decode(Latent(plan.hat, plan.side, None, latent.scratch), start.backbone, k)
+        step = nominal_step(level_of(k)) * 2.0 ** (-fine / 32.0)
+        error = float((hat - clip).square().sum()) * 255.0**2
+        return error / (LAMBDA * float(step) ** 2) + writer.expected_bits
+
     @torch.inference_mode()
     def decompress(
         self, payload: bytes, symbols: int, grid: Grid, state: State | None, settings: Settings
@@ -232,14 +261,21 @@ class Codec:
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
         self._check_memory(grid.height, grid.width)
-        inner, memory, steps = state if state is not None else (None, None, 0)
+        reader, start = SymbolReader(payload), state
+        if start is None:
+            states = self._openings(self.backbone.codable_grid(grid))
+            chosen = int(reader.read_raw(1)[0]) if len(states) > 1 else 0
+            if chosen >= len(states):
+                raise DamagedError("a payload starts from a picture that its model does not have")
+            start = states[chosen]
+        inner, memory, steps = start
         sizes = self.backbone.step_sizes(grid.frames, state is None)
         shapes = [tuple(self.backbone.step_shape(n, grid.height, grid.width)) for n in sizes]
         parts = []
         # parsing does not wait for pictures: it runs ahead in a thread of its own
         ahead: Queue[tuple[Tensor, dict[str, Tensor]] | BaseException] = Queue()
         at = [self._at(settings, steps + i) for i in range(len(shapes))]
-        parser = Thread(target=self._parse, args=(payload, shapes, memory, at, ahead), daemon=True)
+        parser = Thread(target=self._parse, args=(reader, shapes, memory, at, ahead), daemon=True)
         parser.start()
         try:
             for size, (k, _) in zip(sizes, at):
@@ -257,12 +293,16 @@ class Codec:
         return torch.cat(parts, 2), State(inner, last[1]["memory"], steps + len(shapes))
 
     def _parse(
-        self, payload: bytes, shapes: list[tuple[int, ...]], memory: Any, at: list[tuple[int, int]], out: Queue[Any]
+        self,
+        reader: SymbolReader,
+        shapes: list[tuple[int, ...]],
+        memory: Any,
+        at: list[tuple[int, int]],
+        out: Queue[Any],
     ) -> None:
         """Indices of each step into a queue, then the entropy model's memory; an exception in place of what failed."""
         try:
             with torch.inference_mode():
-                reader = SymbolReader(payload)
                 for shape, (k, fine) in zip(shapes, at):
                     hat, side, memory = self.entropy.read(reader, shape, self.quantizer, memory, k, fine)
                     out.put((hat, side))

@@ -11,7 +11,8 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,9 @@ from vcodec.errors import DamagedError, InputError, UnsupportedError
 if TYPE_CHECKING:
     from vcodec.codec import Codec
 
-__all__ = ["Gop", "GopParser", "LatentCoder", "LatentIndex", "LatentView", "read_index"]
+__all__ = ["ABREAST", "Gop", "GopParser", "LatentCoder", "LatentIndex", "LatentView", "parse", "read_index"]
+
+ABREAST = 4  # GOPs whose latents are parsed side by side; more would leave the cache
 
 
 @dataclass(frozen=True)
@@ -136,49 +139,109 @@ class GopParser:
     """Parses a GOP from its start, as far as asked; what is parsed is kept and never parsed again."""
 
     def __init__(self, index: LatentIndex, gop: Gop, coder: LatentCoder) -> None:
-        self._index, self._gop, self._coder = index, gop, coder
+        self.index, self.gop, self.coder = index, gop, coder
+        self.reset()
+
+    def reset(self) -> None:
+        """As if nothing had been parsed."""
         self._found: list[Tensor] = []  # latents [z,h,w], dequantized
         self._memory: Any = None
-        self._frame = gop.first_frame  # next to be parsed
-        self.parsed = 0  # latents parsed, for whoever counts the work
+        self._frame = self.gop.first_frame  # of the next chunk to be loaded
+        self._chunks: deque[tuple[bytes, int]] = deque()  # payloads not yet begun, latents of each
+        self._symbols: SymbolReader | None = None  # of the payload in progress
+        self._left = 0  # latents to come of it
 
-    @torch.inference_mode()
+    @property
+    def parsed(self) -> int:
+        """Latents parsed so far."""
+        return len(self._found)
+
     def window(self, start: int, stop: int) -> Tensor:
         """Latents start..stop−1 of the GOP, [z,stop−start,h,w]. Raises DamagedError where the file is broken."""
-        if stop > len(self._found):
-            self._parse(stop)
+        parse([(self, stop)])
         return torch.stack(self._found[start:stop], 1)
 
-    def _parse(self, stop: int) -> None:
-        index = self._index
-        with _opened(index.path) as reader:
-            reader.seek(self._gop.first_frame)
+    def load(self, stop: int) -> None:
+        """Read the payloads that hold latents up to stop−1."""
+        have = self.parsed + self._left + sum(count for _, count in self._chunks)
+        if have >= stop:
+            return
+        path = self.index.path
+        with _opened(path) as reader:
+            reader.seek(self.gop.first_frame)
             for record in reader:
                 if not isinstance(record, bitstream.VideoChunk):
                     if isinstance(record, bitstream.Damage):
-                        raise DamagedError(f"{index.path} is damaged at byte {record.offset}: {record.reason}")
+                        raise DamagedError(f"{path} is damaged at byte {record.offset}: {record.reason}")
                     continue
                 if record.first_frame < self._frame:
                     continue
                 if record.first_frame != self._frame:
-                    raise DamagedError(f"{index.path} is damaged: frames from {self._frame} on are lost")
-                self._chunk(record)
-                if len(self._found) >= stop:
+                    raise DamagedError(f"{path} is damaged: frames from {self._frame} on are lost")
+                count = self.coder.latents(record.frames, record.keyframe)
+                self._chunks.append((record.payload, count))
+                self._frame += record.frames
+                have += count
+                if have >= stop:
                     return
-        raise DamagedError(f"{index.path} is damaged: it ends before latent {self._gop.first_latent + stop - 1}")
+        raise DamagedError(f"{path} is damaged: it ends before latent {self.gop.first_latent + stop - 1}")
 
-    def _chunk(self, record: bitstream.VideoChunk) -> None:
-        index, coder = self._index, self._coder
-        symbols = SymbolReader(record.payload)
-        for _ in range(coder.latents(record.frames, record.keyframe)):
-            shape = (coder.channels, 1, *index.grid)
-            hat, _, self._memory = coder.entropy.read(
-                symbols, shape, coder.quantizer, self._memory, index.k, index.fine
-            )
-            self._found.append(hat[0, :, 0])
-        symbols.finish()
-        self._frame = record.first_frame + record.frames
-        self.parsed = len(self._found)
+    def begin(self) -> tuple[SymbolReader, Any]:
+        """Where the next latent's symbols come from, and the memory before it."""
+        if self._symbols is None:
+            payload, self._left = self._chunks.popleft()
+            self._symbols = SymbolReader(payload)
+        return self._symbols, self._memory
+
+    def end(self, latent: Tensor, memory: Any) -> None:
+        """The latent [z,h,w] that came, and the memory after it."""
+        self._found.append(latent)
+        self._memory = memory
+        self._left -= 1
+        if not self._left and self._symbols is not None:
+            self._symbols.finish()
+            self._symbols = None
+
+
+def parse(wanted: Sequence[tuple[GopParser, int]]) -> None:
+    """Parse each GOP up to latent stop−1; side by side, which is faster than one after the other.
+
+    All must be of one grid, K and fine step. Raises DamagedError, naming the file.
+    """
+    try:
+        with torch.inference_mode():
+            _parse(wanted)
+    except DamagedError:
+        for parser, _ in wanted:
+            parser.reset()
+        if len(wanted) == 1:
+            raise
+        for one in wanted:  # which of them is it?
+            parse([one])
+
+
+def _parse(wanted: Sequence[tuple[GopParser, int]]) -> None:
+    for parser, stop in wanted:
+        parser.load(stop)
+    while active := [parser for parser, stop in wanted if parser.parsed < stop]:
+        fresh = [parser for parser in active if not parser.parsed]
+        for some in (fresh, [parser for parser in active if parser.parsed]):
+            for i in range(0, len(some), ABREAST):
+                _step(some[i : i + ABREAST])
+
+
+def _step(parsers: list[GopParser]) -> None:
+    """The next latent of each of some parsers, all at the start of their GOPs or none."""
+    index, coder = parsers[0].index, parsers[0].coder
+    try:
+        readers, memories = zip(*(parser.begin() for parser in parsers))
+        before = None if memories[0] is None else type(memories[0])(*(torch.cat(parts) for parts in zip(*memories)))
+        after = coder.entropy.read_frames(readers, *index.grid, before, index.k, index.fine)
+        latents = coder.quantizer.dequantize(after.indices[:, :, None], index.k, index.fine)[:, :, 0]
+        for i, parser in enumerate(parsers):
+            parser.end(latents[i], type(after)(*(part[i : i + 1] for part in after)))
+    except DamagedError as error:
+        raise DamagedError(f"{index.path} is damaged: {error}") from error
 
 
 class LatentView:

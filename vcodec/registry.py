@@ -51,7 +51,7 @@ class CodecEntry:
 
 
 CODECS = {
-    "qae": CodecEntry("qae", "base", "conditional", "frames", "quantized-autoencoder", "qae"),
+    "qae": CodecEntry("qae", "base", "conditional", "frames", "quantized-autoencoder", "adapt"),
     "qae:layers": CodecEntry("qae_layers", "layers", "conditional", "layers", "quantized-autoencoder", "qae-layers"),
     "qae:paper": CodecEntry("qae_paper", "paper", "scalar", "neighbours", "quantized-autoencoder", "qae-paper"),
     **{

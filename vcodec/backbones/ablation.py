@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vcodec.backbones.causalvae import CausalVAE, CausalVAEConfig, ImageVAE
+from vcodec.backbones.group_conv import GroupCausalConv
 from vcodec.backbones.ivvae import IVVAE, IVVAEConfig, Layout
-from vcodec.backbones.vae_layers import CausalConv, GroupCausalConv
+from vcodec.backbones.vae_layers import CausalConv
 
 __all__ = ["KTCVAE", "VARIANTS", "DeepVAE", "GroupVAE", "KTCCausalVAE", "Variant"]
 

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vcodec.backbones.group_conv import FrameConv
 from vcodec.backbones.vae_layers import (
     AttentionBlock,
     CausalConv,
-    FrameConv,
     ImageConv,
     RMSNorm,
     Stream,
@@ -189,9 +189,9 @@ class CausalVAE(VideoVAE):
     conv: FrameConv = CausalConv
     live_maps = 12.0
     slot_maps = 25.0
-    # three taps in each of 12 layers at one latent a step reach far: 24 latents, and 14 at the other resolutions
-    decoder_preroll = 39
-    encoder_preroll = 30
+    # causal convolutions reach two frames back each: 12 of them at one latent a step, 24 latents; the others, 14
+    decoder_preroll = 38
+    encoder_preroll = 28
 
     def __init__(self, config: CausalVAEConfig) -> None:
         super().__init__(config)

@@ -20,10 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vcodec.backbones.group_conv import FrameConv, GroupCausalConv
 from vcodec.backbones.vae_layers import (
     AttentionBlock,
-    FrameConv,
-    GroupCausalConv,
     ImageConv,
     RMSNorm,
     Stream,
@@ -84,13 +83,28 @@ class KTCConv(nn.Module):
         self.conv_3d = layout.motion(inputs, outputs, group)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        if learns(x, self.conv_2d.weight) or not isinstance(self.conv_3d, GroupCausalConv):
+        if learns(x, self.conv_2d.weight) or not self.quick:
             return torch.cat([self.conv_2d(x, stream), self.conv_3d(x, stream)], 1)
+        line = stream.line("normed", x.shape[1], x)
+        line[len(line) - len(x) :] = x
+        return self.infer(line, stream, self.empty(x))
+
+    @property
+    def quick(self) -> bool:
+        """Whether there is a quicker way without gradients (`infer`): in the paper's own layout."""
+        return isinstance(self.conv_2d, ImageConv) and isinstance(self.conv_3d, GroupCausalConv)
+
+    def empty(self, x: Tensor) -> Tensor:
+        """Memory for what comes of frames."""
+        shape = (x.shape[0], 2 * self.conv_2d.out_channels, *x.shape[2:])
+        return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+
+    def infer(self, line: Tensor, stream: Stream, out: Tensor) -> Tensor:
+        """The same without gradients; line: see GroupCausalConv.infer."""
+        assert isinstance(self.conv_3d, GroupCausalConv)
         width = self.conv_2d.out_channels
-        shape = (x.shape[0], 2 * width, *x.shape[2:])
-        out = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-        out[:, :width] = self.conv_2d(x, stream)
-        self.conv_3d(x, stream, out[:, width:])
+        out[:, :width] = self.conv_2d(line[len(line) - len(out) :], stream)
+        self.conv_3d.infer(line, stream, out[:, width:])
         return out
 
 
@@ -137,10 +151,24 @@ class KTCBlock(nn.Module):
             self.shortcut = KTCPoint(2 * inputs, outputs)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        y = self.residual["2"](norm_silu(self.residual["0"], x), stream)
-        y = self.residual["6"](norm_silu(self.residual["3"], y), stream)
+        norm1, conv1, norm2, conv2 = (self.residual[n] for n in ("0", "2", "3", "6"))
         skip = self.shortcut(x) if hasattr(self, "shortcut") else x
-        return y + skip if y.requires_grad else y.add_(skip)  # type: ignore[no-any-return]
+        if learns(x, self.residual["0"].gamma) or not conv1.quick:  # type: ignore[arg-type]
+            y = conv2(norm_silu(norm2, conv1(norm_silu(norm1, x), stream)), stream)
+            return torch.as_tensor(y + skip)
+        return self._infer(x, stream).add_(skip)
+
+    def _infer(self, x: Tensor, stream: Stream) -> Tensor:
+        """What is added to the skip connection, without gradients, in one room and one map of fresh memory."""
+        norm1, conv1, norm2, conv2 = (self.residual[n] for n in ("0", "2", "3", "6"))
+        assert isinstance(conv1, KTCConv) and isinstance(conv2, KTCConv)
+        before = 0 if stream.first else stream.batch
+        line = stream.line("normed", x.shape[1], x)
+        norm_silu(norm1, x, line[before:])
+        out = conv1.infer(line, stream, conv1.empty(x))
+        line = stream.line("normed", out.shape[1], x)
+        norm_silu(norm2, out, line[before:])
+        return conv2.infer(line, stream, out)
 
 
 class JointBlock(nn.Module):
@@ -344,6 +372,7 @@ class Decoder(nn.Module):
         x = self.conv1(x)
         for layer in (*self.middle, *self.upsamples):
             x = layer(x, stream)
+        stream.rooms.clear()
         return torch.as_tensor(self.head["2"](norm_silu(self.head["0"], x), stream))
 
 

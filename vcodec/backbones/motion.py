@@ -1,7 +1,9 @@
 """Block motion: compensation on both sides of the codec, and the encoder's search.
 
 Vectors are integers in quarter luma samples, one for each 8×8 block (rows, columns first: [B,2,h,w] is (dy, dx)).
-They are sent as one vector for each 16×16 block and, for each of its four 8×8 blocks, a choice of whose vector to use:
+They are sent as one vector for each 16×16 block and, for each of its four 8×8 blocks, a choice of whose vector to use.
+A third component beside (dy, dx) is the source: 0 for the last frame; 1 for the memory, an older picture that nothing
+moves in, so that (dy, dx) is (0, 0) there.
 
     choice 0  the block's own 16×16          1  the 16×16 beside it (left or right, on this quadrant's side)
            2  the 16×16 above or below it    3  the diagonal one
@@ -122,18 +124,28 @@ def _interpolate(plane: Tensor, dy: Tensor, dx: Tensor, block: int, taps: Tensor
     return torch.cat(done, 2).view(block, block, b, h, w).permute(2, 3, 0, 4, 1).reshape(b, h * block, w * block)
 
 
-def compensate(luma: Tensor, chroma: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Planes [B,1,H,W], [B,2,H/2,W/2] displaced by vectors [B,2,H/8,W/8]: the prediction, same shapes."""
+def compensate(
+    luma: Tensor, chroma: Tensor, vectors: Tensor, memory: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Planes [B,1,H,W], [B,2,H/2,W/2] displaced by vectors [B,2,H/8,W/8]: the prediction, same shapes.
+
+    memory: planes for the blocks whose vector has a third component of 1.
+    """
     b, _, h, w = luma.shape
     v = _clamped(vectors.long(), 8, (h, w))
     out = _interpolate(luma[:, 0], v[:, 0], v[:, 1], 8, _LUMA, 3)
     both = v.repeat_interleave(2, 0)  # U and V of a frame stand side by side in the batch
     out_c = _interpolate(chroma.reshape(2 * b, h // 2, w // 2), both[:, 0], both[:, 1], 4, _CHROMA, 1)
-    return out[:, None], out_c.view(b, 2, h // 2, w // 2)
+    moved, moved_c = out[:, None], out_c.view(b, 2, h // 2, w // 2)
+    if memory is None:
+        return moved, moved_c
+    kept = vectors[:, 2:].bool()
+    kept_y, kept_c = (kept.repeat_interleave(n, 2).repeat_interleave(n, 3) for n in (8, 4))
+    return torch.where(kept_y, memory[0], moved), torch.where(kept_c, memory[1], moved_c)
 
 
 def neighbours(coarse: Tensor) -> Tensor:
-    """For each 8×8 block its four candidates: [B,2,h16,w16] -> [B,4,2,2*h16,2*w16], ordered as the choices are."""
+    """For each 8×8 block its four candidates: [B,3,h16,w16] -> [B,4,3,2*h16,2*w16], ordered as the choices are."""
     h, w = coarse.shape[2:]
     p = F.pad(coarse.float(), (1, 1, 1, 1), mode="replicate").to(coarse.dtype)
     ys = torch.arange(h, device=coarse.device).repeat_interleave(2) + 1
@@ -145,9 +157,9 @@ def neighbours(coarse: Tensor) -> Tensor:
 
 
 def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
-    """Vector of each 8×8 block from coarse [B,2,h16,w16] and choice [B,2*h16,2*w16] in 0..3."""
+    """Vector of each 8×8 block [B,3,...] from coarse [B,3,h16,w16] and choice [B,2*h16,2*w16] in 0..3."""
     candidates = neighbours(coarse)
-    index = choice.long()[:, None, None].expand(-1, 1, 2, -1, -1)
+    index = choice.long()[:, None, None].expand(-1, 1, coarse.shape[1], -1, -1)
     return candidates.gather(1, index).squeeze(1)
 
 
@@ -239,23 +251,35 @@ class _Matcher:
             self.consider(torch.floor(_middle(self.best))[None])
 
 
+_SOURCE_BITS = 3.0
 _CROSS = [(-1, 0), (1, 0), (0, -1), (0, 1)]
 _CORNERS = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
 
 
+def _kept(m: _Matcher, still: Tensor) -> Tensor:
+    """Which 16×16 blocks [B,h,w] had better come from a picture that does not move; still: what they miss there."""
+    moving = m.sad + m.price * _vector_bits(m.best - _middle(m.best))
+    kept = torch.zeros_like(still, dtype=torch.bool)
+    for _ in range(3):  # a block among others of its kind says so for less
+        p = F.pad(kept.float()[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
+        fellows = p[:, :-2, 1:-1] + p[:, 2:, 1:-1] + p[:, 1:-1, :-2] + p[:, 1:-1, 2:]
+        kept = still + m.price * _SOURCE_BITS * (1 - fellows / 2) < moving
+    return kept
+
+
 def search(
-    cur: Tensor, ref: Reference, ref_luma: Tensor, previous: Tensor | None, price: float
+    cur: Tensor, ref: Reference, ref_luma: Tensor, previous: Tensor | None, price: float, beside: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
     cur, ref_luma [B,1,H,W] with H, W multiples of 16, on one scale; previous: the last frame's coarse vectors;
-    price: sum of absolute differences that one bit is worth.
-    Returns coarse [B,2,H/16,W/16] and choice [B,H/8,W/8] (int64).
+    price: sum of absolute differences that one bit is worth; beside [B,1,H,W]: a picture that may be taken unmoved.
+    Returns coarse [B,3,H/16,W/16] and choice [B,H/8,W/8] (int64).
     """
     height, width = cur.shape[2:]
     start = _coarse_start(cur, ref_luma, min(6, min(height, width) // 8))
     rough = _Matcher(cur, ref, torch.zeros_like(start), price, rows=4)
-    rough.consider(torch.stack([start.float()] if previous is None else [start.float(), previous.float()]))
+    rough.consider(torch.stack([start.float()] if previous is None else [start.float(), previous[:, :2].float()]))
     rough.ring(_CROSS + _CORNERS, 16)
     rough.ring(_CROSS, 8)
     m = _Matcher(cur, ref, rough.best, price, rows=2)
@@ -265,11 +289,19 @@ def search(
     m.ring(_CROSS + _CORNERS, 2)
     m.ring(_CROSS, 1)
     m.spread()
-    coarse = m.best.long()
+    if beside is None:
+        kept, small = torch.zeros_like(m.sad, dtype=torch.bool), None
+    else:
+        small = F.avg_pool2d((cur - beside).abs(), 8)[:, 0] * 64
+        kept = _kept(m, F.avg_pool2d(small[:, None], 2)[:, 0] * 4)
+    coarse = torch.cat([m.best.long() * ~kept[:, None], kept[:, None].long()], 1)
     candidates = neighbours(coarse)
     same = (candidates == candidates[:, :1]).all(2)  # one vector twice: the first choice stands for both
     extra = torch.tensor([0.4, 3.0, 3.0, 3.0], device=cur.device).view(1, 4, 1, 1) * m.price
-    cost = m.sums(candidates.transpose(0, 1), 8).transpose(0, 1) + extra
+    cost = m.sums(candidates[:, :, :2].transpose(0, 1), 8).transpose(0, 1)
+    if small is not None:
+        cost = torch.where(candidates[:, :, 2] > 0, small[:, None], cost)
+    cost = cost + extra
     cost[:, 1:].masked_fill_(same[:, 1:], torch.inf)
     choice = cost.argmin(1)
     return coarse, choice

@@ -4,7 +4,8 @@ One frame a step, in native 4:2:0.  The latent stands at 1/8 resolution: 64 luma
 each position, and the 96 channels are a complete basis of them.  A learned linear path (DCT at the start) carries what
 motion does not predict; networks of plain 3×3 convolutions, which start at zero, bend it.
 
-    others:    last decoded frame ── motion (integers) ──────────────────► p      (prediction, both sides)
+    others:    last decoded frame ─ light ─ motion (integers) ─┐
+               memory ──────────── light ── source of each block ┴──────► p      (prediction, both sides)
     keyframe:  thumbnail (integers, 1/16) ──► bicubic ──► refine ────────► p
 
     encode:    frame ─► blocks of x − p ──► A ─► latent        keyframe: + analysis(x, x − p)
@@ -13,6 +14,9 @@ motion does not predict; networks of plain 3×3 convolutions, which start at zer
 
 A keyframe's networks run at 1/8 resolution; the loop filter runs for every frame.  Each network's first layer gets a
 learned offset for K, so that one model serves all K.
+
+The memory is the GOP's keyframe: what a thing that moves away uncovers is there.  A model of one's own footage may hold
+scenes, pictures of what its cameras see when nothing happens; a GOP may start from one in place of a keyframe.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from torch import Tensor, nn
 from vcodec.backbones import motion
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
+from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import level_of, nominal_step
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
@@ -54,7 +59,11 @@ class QAEConfig:
     filter_layers: int = 3
     """3×3 layers of the loop filter, >= 2"""
     chunk_frames: int = 8
-    """frames in one chunk record, 1..8"""
+    """frames in one chunk record, 1..64; what decoding holds in memory"""
+    scenes: int = 0
+    """pictures held of what a fixed camera sees, 0..15"""
+    scene_size: tuple[int, int] = (16, 16)
+    """their height and width, multiples of 16"""
 
 
 PRESETS = {"base": QAEConfig()}
@@ -65,7 +74,8 @@ class QAEState(NamedTuple):
 
     luma: Tensor  # [B,1,H,W]
     chroma: Tensor  # [B,2,H/2,W/2]
-    coarse: Tensor | None  # [B,2,H/16,W/16], None after a keyframe
+    coarse: Tensor | None  # [B,3,H/16,W/16], None after a keyframe
+    memory: tuple[Tensor, Tensor]  # planes as above, since the GOP began
 
 
 class Prediction(NamedTuple):
@@ -103,6 +113,13 @@ class QAE(Backbone):
         weight[:, 64:] = CHROMA_WEIGHT
         self.register_buffer("weight", weight, persistent=False)
         self.weight: Tensor
+        n, (height, width) = config.scenes, config.scene_size
+        self.register_buffer("scene_luma", torch.zeros(n, 1, height, width, dtype=torch.uint8), persistent=n > 0)
+        self.register_buffer(
+            "scene_chroma", torch.zeros(n, 2, height // 2, width // 2, dtype=torch.uint8), persistent=n > 0
+        )
+        self.scene_luma: Tensor
+        self.scene_chroma: Tensor
 
     # ------------------------------------------------------------------ shapes
 
@@ -189,19 +206,43 @@ class QAE(Backbone):
             luma, chroma = self.from_thumbnail(side["thumbnail"])
         else:
             vectors = motion.dense_vectors(side["coarse"], side["choice"])
-            luma, chroma = motion.compensate(state.luma, state.chroma, vectors)
+            last = weighted(state.luma, state.chroma, side["weights"][:, 0])
+            kept = weighted(*state.memory, side["weights"][:, 1]) if side["coarse"][:, 2].any() else None
+            luma, chroma = motion.compensate(*last, vectors, kept)
         level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
         return self.predicted(luma, chroma, level, state is None)
 
+    @staticmethod
+    def _moved(planes: tuple[Tensor, Tensor], state: QAEState, worth: float) -> dict[str, Tensor]:
+        """Light and motion of a frame; worth: sum of absolute differences that a bit is worth."""
+        light = [fitted(planes, (state.luma, state.chroma), worth)]
+        last, _ = weighted(state.luma, state.chroma, light[0])
+        beside = None
+        light.append(torch.zeros_like(light[0]))
+        if state.memory[0] is not state.luma:
+            light[1] = fitted(planes, state.memory, worth)
+            beside, _ = weighted(*state.memory, light[1])
+        coarse, choice = motion.search(planes[0], motion.Reference.of(last), last, state.coarse, worth, beside)
+        light[1] = light[1] * coarse[:, 2].any()
+        return {"coarse": coarse, "choice": choice, "weights": torch.stack(light, 1)}
+
     # ------------------------------------------------------------------ Backbone
+
+    def openings(self, height: int, width: int) -> list[QAEState]:
+        if self.config.scenes == 0 or (height, width) != tuple(self.config.scene_size):
+            return []
+        planes = [
+            (self.scene_luma[i : i + 1] / 255.0, self.scene_chroma[i : i + 1] / 255.0)
+            for i in range(self.config.scenes)
+        ]
+        return [QAEState(*scene, None, scene) for scene in planes]
 
     def encode(self, clip: Tensor, state: QAEState | None, k: int) -> tuple[Latent, QAEState | None]:
         luma, chroma = unpack_yuv420(clip[:, :, 0])
         if state is None:
             side = {"thumbnail": self.thumbnail(luma, chroma)}
         else:
-            coarse, choice = motion.search(luma, motion.Reference.of(state.luma), state.luma, state.coarse, price(k))
-            side = {"coarse": coarse, "choice": choice}
+            side = self._moved((luma, chroma), state, price(k))
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p)
         return Latent(values[:, :, None], side, self.weight, p), state
@@ -210,7 +251,9 @@ class QAE(Backbone):
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
         frame = self.synthesise(latent.values[:, :, 0], p)
         frame = torch.round(frame.clamp(0, 1) * 255.0) / 255.0
-        return frame[:, :, None], QAEState(*unpack_yuv420(frame), latent.side.get("coarse"))
+        planes = unpack_yuv420(frame)
+        memory = planes if state is None else state.memory
+        return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory)
 
 
 def price(k: int) -> float:

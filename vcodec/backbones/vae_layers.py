@@ -28,8 +28,6 @@ from vcodec.errors import InputError
 __all__ = [
     "AttentionBlock",
     "CausalConv",
-    "FrameConv",
-    "GroupCausalConv",
     "ImageConv",
     "RMSNorm",
     "Stream",
@@ -41,18 +39,17 @@ __all__ = [
     "upsample",
 ]
 
-_WIDE = 32  # channels from which transforming over time pays in inference
-
 
 @dataclass
 class Stream:
     """One call's way through a network. batch: clips side by side; first: the first frame of all is among the frames;
-    past: slots of the call before; now: slots for the call after."""
+    past: slots of the call before; now: slots for the call after; rooms: memory for what is soon dead, in inference."""
 
     batch: int
     first: bool
     past: dict[str, Tensor]
     now: dict[str, Tensor] = field(default_factory=dict)
+    rooms: dict[str, Tensor] = field(default_factory=dict)
 
     def before(self, slot: str, like: Tensor) -> Tensor:
         """What a layer kept; raises InputError where the state is of other pictures or another network."""
@@ -64,6 +61,24 @@ class Stream:
                 f"in a batch of {self.batch}; a new stream begins with state None"
             )
         return kept.to(like)
+
+    def room(self, name: str, frames: int, channels: int, like: Tensor) -> Tensor:
+        """Memory for [frames,channels,h,w], sizes and kind as of frames; the next room of that name overwrites it.
+
+        Fresh memory of this size costs more time, in page faults, than what is done with it.
+        """
+        h, w = like.shape[2:]
+        count = frames * channels * h * w
+        room = self.rooms.get(name)
+        if room is None or room.numel() < count or room.dtype != like.dtype:
+            room = None
+            self.rooms.pop(name, None)  # before its successor is made
+            room = self.rooms[name] = torch.empty(count, dtype=like.dtype, device=like.device)
+        return room[:count].view(frames, h, w, channels).permute(0, 3, 1, 2)
+
+    def line(self, name: str, channels: int, x: Tensor) -> Tensor:
+        """A room for as many frames as x has, and the frame before them where they do not begin the stream."""
+        return self.room(name, len(x) if self.first else len(x) + self.batch, channels, x)
 
     def split(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """The first frame of all, or None, and the others."""
@@ -89,14 +104,19 @@ class RMSNorm(nn.Module):
         self.parts = parts
         self.gamma = nn.Parameter(torch.ones(channels, *[1] * trailing))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """out: where to write it, in inference; may be x."""
         halves = x.unflatten(1, (self.parts, -1))  # type: ignore[no-untyped-call]
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         norm = torch.linalg.vector_norm(halves, dim=2, keepdim=True, dtype=wide)
         scale = math.sqrt(halves.shape[2]) / norm.clamp_min(1e-12)
-        y = (halves * scale).to(x.dtype).flatten(1, 2)
         gain = self.gamma.view(1, -1, 1, 1)
-        return y * gain if learns(x, gain) else y.mul_(gain)  # type: ignore[no-any-return]
+        if out is not None and x.dtype == wide:
+            torch.mul(halves, scale, out=out.unflatten(1, (self.parts, -1)))  # type: ignore[no-untyped-call]
+            return out.mul_(gain)
+        y = (halves * scale).to(x.dtype).flatten(1, 2)
+        y = y * gain if learns(x, gain) else y.mul_(gain)
+        return y if out is None else out.copy_(y)
 
 
 class AttentionBlock(nn.Module):
@@ -138,7 +158,6 @@ class TimeConv(nn.Conv3d, ABC):
     def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
         super().__init__(inputs, outputs, (3, kernel, kernel))
         self.space = kernel // 2
-        self._folded: tuple[tuple[object, ...], tuple[Tensor, ...]] | None = None
 
     def taps(self) -> tuple[Tensor, Tensor, Tensor]:
         """Weights [O,I,k,k] of each tap, earliest first."""
@@ -152,81 +171,6 @@ class TimeConv(nn.Conv3d, ABC):
         """All three taps as one 2D convolution over three inputs side by side."""
         kernel = self.weight.transpose(1, 2).flatten(1, 2)
         return F.conv2d(torch.cat(parts, 1), kernel, self.bias, padding=self.space)
-
-
-class GroupCausalConv(TimeConv):
-    """GCConv: convolution within groups of frames; each group sees the last frame before it, and zeros after it."""
-
-    def __init__(self, inputs: int, outputs: int, group: int) -> None:
-        """group: frames of a group here, a power of two."""
-        super().__init__(inputs, outputs)
-        self.group = group
-
-    def image(self, x: Tensor) -> Tensor:
-        early, middle, _ = self.taps()
-        return F.conv2d(x, early + middle, self.bias, padding=1)
-
-    def forward(self, x: Tensor, stream: Stream, out: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """[T·B,I,H,W] -> [T·B,O,H,W]; T is whole groups, and the first frame of all before them.
-
-        out: where to write it, in inference.
-        """
-        head, rest = stream.split(x)
-        before = head if head is not None else stream.before(self.slot, x)
-        stream.now[self.slot] = x[-stream.batch :].clone()
-        made = [] if head is None else [self.image(head)]
-        if len(rest):
-            earlier = torch.cat([before, rest[: -stream.batch]])
-            if out is not None and x.shape[1] >= _WIDE and x.dtype.itemsize >= 4:
-                target = out[-len(rest) :]
-                self._transformed(rest, earlier, stream.batch, target)
-                made.append(target)
-            else:
-                made.append(self.stacked([earlier, rest, self.later(rest, stream.batch)]))
-        if out is None:
-            return made[0] if len(made) == 1 else torch.cat(made)
-        for part, place in zip(made, stream.split(out) if len(made) == 2 else (out,)):
-            if place is not None and part.data_ptr() != place.data_ptr():
-                place.copy_(part)
-        return out
-
-    def later(self, x: Tensor, batch: int) -> Tensor:
-        """The frame after each frame of its group, zero after the last."""
-        after = torch.cat([x[batch:], torch.zeros_like(x[:batch])])
-        after.unflatten(0, (-1, self.group, batch))[:, -1] = 0  # type: ignore[no-untyped-call]
-        return after
-
-    def _transformed(self, x: Tensor, earlier: Tensor, batch: int, out: Tensor) -> None:
-        """Two frames for four products in place of six: Winograd's F(2,3) over time (Lavin & Gray 2016)."""
-        first, plus, minus, last = self._kernels()
-        pairs, past = x.unflatten(0, (-1, 2, batch)), earlier.unflatten(0, (-1, 2, batch))  # type: ignore[no-untyped-call]
-        d0, d1, d2 = past[:, 0], pairs[:, 0], pairs[:, 1]
-
-        def conv(frames: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-            return F.conv2d(frames.flatten(0, 1), kernel, bias, padding=1).unflatten(0, (-1, batch))  # type: ignore[no-any-return, no-untyped-call]
-
-        inner = d1 + d2
-        both = conv(inner, plus, self.bias)
-        odd = conv(torch.sub(d2, d1, out=inner), minus)
-        even = conv(torch.sub(d0, d2, out=inner), first)
-        # less the frame after the pair, where the group has one
-        end, start = inner.unflatten(0, (-1, self.group // 2)), d1.unflatten(0, (-1, self.group // 2))
-        torch.sub(start[:, :-1], start[:, 1:], out=end[:, :-1])
-        end[:, -1] = start[:, -1]
-        tail = conv(inner, last)
-        frames = out.unflatten(0, (-1, 2, batch))  # type: ignore[no-untyped-call]
-        torch.add(even.add_(both), odd, out=frames[:, 0])
-        torch.sub(both.sub_(odd), tail, out=frames[:, 1])
-
-    def _kernels(self) -> tuple[Tensor, ...]:
-        """Weights of the four products, kept while the weights are what they were."""
-        key = (self.weight.data_ptr(), self.weight.dtype, self.weight.device, self.weight._version)
-        if self._folded is None or self._folded[0] != key:
-            g0, g1, g2 = self.taps()
-            half = (g0 + g2) / 2
-            folded = (g0, half + g1 / 2, half - g1 / 2, g2)
-            self._folded = (key, tuple(w.contiguous(memory_format=torch.channels_last) for w in folded))
-        return self._folded[1]
 
 
 class CausalConv(TimeConv):
@@ -254,9 +198,6 @@ class CausalConv(TimeConv):
         return out[0] if len(out) == 1 else torch.cat(out)
 
 
-FrameConv = type[ImageConv] | type[CausalConv] | type[GroupCausalConv]
-
-
 def frame_pairs(x: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     """First and second frames of each pair, [T/2·B,C,H,W] both."""
     pairs = x.unflatten(0, (-1, 2, batch))  # type: ignore[no-untyped-call]
@@ -268,9 +209,9 @@ def learns(x: Tensor, weight: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
 
 
-def norm_silu(norm: Any, x: Tensor) -> Tensor:
-    """SiLU of an RMSNorm, in place where no gradient is wanted."""
-    return F.silu(norm(x), inplace=not learns(x, norm.gamma))
+def norm_silu(norm: Any, x: Tensor, out: Tensor | None = None) -> Tensor:
+    """SiLU of an RMSNorm, in place where no gradient is wanted; out: where to write it, in inference."""
+    return F.silu(norm(x, out), inplace=not learns(x, norm.gamma))
 
 
 def upsample(x: Tensor, conv: nn.Conv2d) -> Tensor:

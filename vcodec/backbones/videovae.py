@@ -76,7 +76,7 @@ class VideoVAE(Backbone):
     stride = (STRIDE, STRIDE)
     causal = True
     closed_loop = False
-    #: latents before a window from which decoding it alone is exact; the same for encoding
+    #: latents before a window from which decoding, or encoding, it alone is exact; with one less it is not (tested)
     decoder_preroll = 7
     encoder_preroll = 5
     #: maps of `base` channels alive at once for each frame of a call, and kept from call to call (see `memory`)
@@ -150,6 +150,18 @@ class VideoVAE(Backbone):
         begin = max(0, start - self.decoder_preroll)
         clip, _ = self.decode(latent[:, :, begin:stop])
         return clip[:, :, self.frames_before(start - begin) :]
+
+    def encode_window(self, clip: Tensor, start: int, stop: int) -> Tensor:
+        """Means of latents start..stop−1 of a stream of frames [B,3,T,H,W], as encoding all of it gives them.
+
+        The last frame of the group `encoder_preroll` latents back stands for a first frame.
+        """
+        steps = self.latent_shape(self.codable_grid(Grid(*clip.shape[2:]))).steps
+        if not 0 <= start < stop <= steps:
+            raise InputError(f"the stream has latents 0 to {steps - 1}, not {start} to {stop - 1}")
+        begin = max(0, start - self.encoder_preroll)
+        latent, _ = self.encode(clip[:, :, self.frames_before(begin + 1) - 1 : self.frames_before(stop)])
+        return latent.values[:, :, start - begin :]
 
     def forward(self, clip: Tensor, sample: bool = True) -> tuple[Tensor, Posterior]:
         """Training: reconstruction (cropped to the clip) and posterior, in a single step."""

@@ -38,7 +38,8 @@ def train(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="Checkpoint to start from: of the same codec, or of an imagevae to inflate into ivvae or causalvae.",
+            help="Checkpoint to start from: of the same codec, or of an imagevae to inflate into ivvae or causalvae; "
+            "default: what the recipe says.",
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where FILE's run stands, if it was begun.")] = False,
@@ -54,6 +55,9 @@ def train(
     quiet: options.Quiet = False,
 ) -> None:
     """Train a codec on your own footage: a folder of videos in, a checkpoint for --weights out.
+
+    qae starts from the bundled weights and keeps what codes the held-back part of the footage for less: scenes that
+    fixed cameras see, tables counted on it, networks trained on it. Another recipe (--recipe qae) starts from nothing.
 
     The run's state, log.csv, steps.csv and sample pictures stand in FILE.run. Several devices:
     torchrun --nproc-per-node N -m vcodec train ...
@@ -86,5 +90,8 @@ def train(
 
         # a K that this model has, near the middle
         k = min((int(k) for k in made["validation"] if int(k)), key=lambda k: abs(k - 32), default=32)
+        for step, cost in made.get("adapted", {}).items():
+            verdict = "kept" if cost < 1 else "not kept"
+            show(f"{step:>9}: {100 * (cost - 1):+.1f} % of the held-back part's cost, {verdict}")
         show(f"{output}: {made['codec']}, {made['steps']} steps in {made['minutes']:.1f} minutes; use it with")
         show(f"vcodec encode INPUT -o OUTPUT.vae --codec {made['codec']} --weights {shlex.quote(str(output))} --k {k}")

@@ -159,13 +159,14 @@ class Dataset(Protocol):
 
 
 def split_clips(clips: Sequence[Sequence[Run]], held_back: int) -> tuple[list[Sequence[Run]], list[Sequence[Run]]]:
-    """(to train on, held back): every held_back-th clip is held back; with too few clips, the last run of each."""
+    """(to train on, held back): every held_back-th clip is held back; with too few clips, the last runs of each."""
     if held_back and len(clips) >= held_back:
         kept = [c for i, c in enumerate(clips) if i % held_back == held_back - 1]
         return [c for i, c in enumerate(clips) if i % held_back != held_back - 1], kept
-    several = [c for c in clips if len(c) > 1]
-    if held_back and several:
-        return [c[:-1] if len(c) > 1 else c for c in clips], [c[-1:] for c in several]
+    if held_back and any(len(c) > 1 for c in clips):
+        last = [max(1, len(c) // held_back) if len(c) > 1 else 0 for c in clips]
+        held = [c[len(c) - n :] for c, n in zip(clips, last) if n]
+        return [c[: len(c) - n] for c, n in zip(clips, last)], held
     return list(clips), list(clips)
 
 

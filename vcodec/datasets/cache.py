@@ -137,7 +137,7 @@ def _followed(
 
 def _key(path: Path, frames: int) -> str:
     stat = path.stat()
-    text = f"v2|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{frames}"
+    text = f"v3|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{frames}"
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -171,7 +171,7 @@ def _wanted(total: int | None, frames: int) -> list[range]:
 
 
 def _decode(path: Path, frames: int) -> Iterator[tuple[Bytes, Bytes]]:
-    """Runs of one file as (luma, chroma), cropped to multiples of 16."""
+    """Runs of one file as (luma, chroma), grown to multiples of 16 as a codec would."""
     with open_video(path, audio=False) as reader:
         runs = _wanted(reader.info.frames, frames)
         kept: list[tuple[Bytes, Bytes]] = []
@@ -180,16 +180,21 @@ def _decode(path: Path, frames: int) -> Iterator[tuple[Bytes, Bytes]]:
                 break
             if number in runs[0]:
                 y, u, v = frame.planes
-                h, w = y.shape[0] // 16 * 16, y.shape[1] // 16 * 16
-                if min(h, w) < 64:
+                if min(y.shape) < 64:
                     raise MediaError(f"{path}: {y.shape[1]}×{y.shape[0]} is too small to train on (64×64 at least)")
-                kept.append((y[:h, :w].copy(), np.stack([p[: h // 2, : w // 2] for p in (u, v)])))
+                kept.append((_whole(y, 16), np.stack([_whole(p, 8) for p in (u, v)])))
             if number == runs[0].stop - 1:
                 runs.pop(0)
                 yield np.stack([k[0] for k in kept]), np.stack([k[1] for k in kept])
                 kept = []
         if kept:
             yield np.stack([k[0] for k in kept]), np.stack([k[1] for k in kept])
+
+
+def _whole(plane: Bytes, block: int) -> Bytes:
+    """A plane whose sides are multiples of ``block``: its last row and column repeated."""
+    h, w = plane.shape
+    return np.pad(plane, ((0, -h % block), (0, -w % block)), mode="edge")
 
 
 def block_vectors(luma: Bytes) -> npt.NDArray[np.int16]:
@@ -201,5 +206,5 @@ def block_vectors(luma: Bytes) -> npt.NDArray[np.int16]:
         for i, (before, after) in enumerate(itertools.pairwise(luma), 1):
             past, now = (torch.from_numpy(x).float().div(255)[None, None] for x in (before, after))
             coarse, choice = motion.search(now, motion.Reference.of(past), past, coarse, _PRICE)
-            out[i] = motion.dense_vectors(coarse, choice)[0].numpy()
+            out[i] = motion.dense_vectors(coarse, choice)[0, :2].numpy()
     return out

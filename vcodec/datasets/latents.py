@@ -24,7 +24,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from vcodec.checkpoint import load_codec
 from vcodec.errors import InputError
-from vcodec.latents import Gop, GopParser, LatentCoder, LatentIndex, read_index
+from vcodec.latents import ABREAST, Gop, GopParser, LatentCoder, LatentIndex, parse, read_index
 
 __all__ = ["LatentDataset", "LatentStream"]
 
@@ -107,24 +107,34 @@ class LatentDataset(Dataset[Tensor]):
         return gop, (at - (self._ends[gop - 1] if gop else 0)) * self.stride
 
     def __getitem__(self, number: int) -> Tensor:
-        gop, start = self._find(number)
-        parser = self._kept.pop(gop, None) or self.parser(gop)
-        self._kept[gop] = parser
-        if len(self._kept) > _KEPT:
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Tensor]:
+        """Windows of a batch (what a DataLoader asks for): their GOPs are parsed side by side."""
+        found = [self._find(number) for number in numbers]
+        asked = dict.fromkeys(gop for gop, _ in found)
+        parsers = {gop: self._kept.pop(gop) if gop in self._kept else self.parser(gop) for gop in asked}
+        stops = {gop: max(start for g, start in found if g == gop) + self.window for gop in parsers}
+        parse([(parser, stops[gop]) for gop, parser in parsers.items()])
+        self._kept.update(parsers)
+        while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        return self._drawn(parser.window(start, start + self.window))
+        return [self._drawn(parsers[gop].window(start, start + self.window)) for gop, start in found]
 
     def parser(self, gop: int) -> GopParser:
         """A fresh parser of one of the GOPs."""
         file, where = self.gops[gop]
         return GopParser(self.files[file], where, self.coder)
 
-    def windows(self, gop: int) -> Iterator[Tensor]:
-        """All windows of a GOP, parsed once."""
-        parser = self.parser(gop)
-        count = self._ends[gop] - (self._ends[gop - 1] if gop else 0)
-        for start in range(0, count * self.stride, self.stride):
-            yield self._drawn(parser.window(start, start + self.window))
+    def windows(self, gops: Sequence[int]) -> Iterator[Tensor]:
+        """All windows of some GOPs, each GOP parsed once, all side by side: the first of each, the second, …"""
+        parsers = [self.parser(gop) for gop in gops]
+        counts = [self._ends[gop] - (self._ends[gop - 1] if gop else 0) for gop in gops]
+        for start in range(0, max(counts) * self.stride, self.stride):
+            some = [parser for parser, count in zip(parsers, counts) if start < count * self.stride]
+            parse([(parser, start + self.window) for parser in some])
+            for parser in some:
+                yield self._drawn(parser.window(start, start + self.window))
 
     def _drawn(self, values: Tensor) -> Tensor:
         return self.coder.drawn(values) if self.sample else values
@@ -140,7 +150,8 @@ class LatentDataset(Dataset[Tensor]):
 class LatentStream(IterableDataset[Tensor]):
     """Windows of a LatentDataset: GOPs in random order, divided among the workers, their windows mixed in a buffer.
 
-    Seed and epoch decide the order. buffer: windows that wait to be drawn from, in each worker.
+    Every window comes once an epoch. Seed, epoch and the number of workers decide the order (each worker has every n-th
+    GOP of one permutation). buffer: windows that wait to be drawn from, in each worker.
     """
 
     def __init__(self, dataset: LatentDataset, epoch: int, seed: int, buffer: int) -> None:
@@ -155,8 +166,9 @@ class LatentStream(IterableDataset[Tensor]):
         order = np.random.default_rng((self.seed, self.epoch)).permutation(len(self.dataset.gops))
         rng = np.random.default_rng((self.seed, self.epoch, part))
         waiting: list[Tensor] = []
-        for gop in order[part::parts]:
-            for window in self.dataset.windows(int(gop)):
+        own = order[part::parts].tolist()
+        for i in range(0, len(own), ABREAST):
+            for window in self.dataset.windows(own[i : i + ABREAST]):
                 waiting.append(window)
                 if len(waiting) > self.buffer:
                     at = int(rng.integers(len(waiting)))

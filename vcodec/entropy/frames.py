@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vcodec.entropy import context
 from vcodec.entropy.context import TABLES, FrozenContext
-from vcodec.entropy.lattice import Port, ReadPort, WritePort, code_choice, code_maps
+from vcodec.entropy.lattice import Port, ReadPort, WritePort, code_choice, code_flags, code_maps
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.errors import DamagedError
 from vcodec.scale import LAMBDA, level_of, levels_of, nominal_step
@@ -33,6 +33,7 @@ ESCAPE = 31
 REACH = 15  # indices within ±15 have symbols of their own
 _RAW_ZERO = 1 << 15
 CLASSES = 3
+_LIGHT, _KEPT, _KEPT_LIGHT = 1, 2, 4  # the last frame's weights; whether blocks come from memory; memory's weights
 _BLOCK_BITS = 4.0  # what saying that a 16×16 block is not empty has to pay back, by measurement
 
 
@@ -47,7 +48,8 @@ class FrameState(NamedTuple):
     number: int  # of the frame in its GOP
     indices: Tensor  # [1,C,h,w] float, integer-valued
     activity: Ints  # [1,h/2,w/2]
-    motion: Ints  # [2,h/2,w/2]
+    motion: Ints  # [3,h/2,w/2]: dy, dx, source
+    flags: int = 0  # _LIGHT, _KEPT, _KEPT_LIGHT
 
 
 class Quantizer(Protocol):
@@ -151,10 +153,10 @@ class FrameEntropy:
         coarse = (
             side["coarse"][0].cpu().numpy().astype(np.int64)
             if "coarse" in side
-            else np.zeros((2, *act.shape[1:]), np.int64)
+            else np.zeros((3, *act.shape[1:]), np.int64)
         )
         hat = quantizer.dequantize(chosen.indices, at.level, at.kind, at.phase, fine)
-        after = FrameState(at.number, chosen.indices, act, coarse)
+        after = FrameState(at.number, chosen.indices, act, coarse, _flags(side))
         return Plan(hat[:, :, None], side, after, state, chosen, k)
 
     def emit(self, writer: SymbolWriter, plan: Plan) -> None:
@@ -177,11 +179,18 @@ class FrameEntropy:
         c, _, h, w = shape
         port = ReadPort(reader, self.side_tables)
         side, act, motion = self._side(port, (h // 2, w // 2), None, None, state)
+        flags = _flags(side)
         index = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
         at = self._place(quantizer, state, k)
         low, high = quantizer.bounds(k)
         hat = quantizer.dequantize(index.clamp(low, high), at.level, at.kind, at.phase, fine)
-        return hat[:, :, None], side, FrameState(at.number, index, act[None], motion)
+        return hat[:, :, None], side, FrameState(at.number, index, act[None], motion, flags)
+
+    def opening(self, shape: tuple[int, int, int, int]) -> FrameState:
+        """What the first frame's contexts read where a GOP starts from a remembered picture; shape (C, 1, h, w)."""
+        c, _, h, w = shape
+        none = np.zeros((3, h // 2, w // 2), np.int64)
+        return FrameState(-1, torch.zeros(1, c, h, w, device=self.device), none[:1], none)
 
     def _place(self, quantizer: Quantizer, state: FrameState | None, k: int) -> _Place:
         number = 0 if state is None else state.number + 1
@@ -199,7 +208,7 @@ class FrameEntropy:
             return torch.zeros(1, 3, shape[2], shape[3], device=self.device)
         coarse, choice = (side[n][0].cpu().numpy() for n in ("coarse", "choice"))
         dense = np.take_along_axis(neighbours(coarse), choice[None, None], 0)[0]
-        return context.roughness(torch.from_numpy(dense)[None].to(self.device))
+        return context.roughness(torch.from_numpy(dense[:2])[None].to(self.device))
 
     def _side(
         self,
@@ -224,14 +233,25 @@ class FrameEntropy:
             past[3] = -1
             names = ("thumb0", "thumb1", "thumb2", "activity")
             maps = code_maps(port, names, shape, with_act(numpy("thumbnail")), past)
-            still = np.zeros((2, *shape), np.int64)
+            still = np.zeros((3, *shape), np.int64)
             return {"thumbnail": tensor(maps[:3].clip(0, 31))}, _valid_activity(maps[3]), still
-        past = np.concatenate([state.motion, state.activity])
-        maps = code_maps(port, ("dy", "dx", "activity"), shape, with_act(numpy("coarse")), past)
-        coarse, act_out = maps[:2].clip(-255, 255), _valid_activity(maps[2])
+        vectors, weights = numpy("coarse"), numpy("weights")
+        flags = code_flags(port, state.flags, None if side is None else _flags(side))
+        light = [
+            _code_light(port, None if weights is None else weights[i]) if flags & bit else _NEUTRAL for i, bit in _LIT
+        ]
+        kept = np.zeros((1, *shape), np.int64)
+        if flags & _KEPT:
+            kept = code_maps(port, ("source",), shape, None if vectors is None else vectors[2:], state.motion[2:])
+        past = np.concatenate([state.motion[:2], state.activity])
+        moved = with_act(None if vectors is None else vectors[:2])
+        maps = code_maps(port, ("dy", "dx", "activity"), shape, moved, past, kept[0])
+        coarse, act_out = np.concatenate([maps[:2].clip(-255, 255), kept]), _valid_activity(maps[2])
         spread = act_out.repeat(2, 0).repeat(2, 1)
-        choice = code_choice(port, neighbours(coarse), spread, numpy("choice"))
-        return {"coarse": tensor(coarse), "choice": tensor(choice)}, act_out, coarse
+        apart = neighbours(coarse * np.array([1, 1, 16]).reshape(3, 1, 1))  # another source is far away
+        choice = code_choice(port, apart, spread, numpy("choice"))
+        sent = {"coarse": tensor(coarse), "choice": tensor(choice), "weights": tensor(np.stack(light))}
+        return sent, act_out, coarse
 
     # ------------------------------------------------------------------ indices
 
@@ -298,6 +318,26 @@ class FrameEntropy:
                 values[far] = reader.read_raw(far.size) - _RAW_ZERO
             flat[coded] = values
         return out.to(self.device)
+
+
+_LIT = ((0, _LIGHT), (1, _KEPT_LIGHT))
+_NEUTRAL = np.zeros(4, np.int64)
+
+
+def _flags(side: dict[str, Tensor]) -> int:
+    """What a frame's side information makes use of."""
+    if "weights" not in side:
+        return 0
+    light, kept_light = side["weights"][0].any(1).tolist()
+    kept = bool(side["coarse"][:, 2].any())
+    return _LIGHT * int(light) | _KEPT * int(kept) | _KEPT_LIGHT * int(kept_light)
+
+
+def _code_light(port: Port, weights: Ints | None) -> Ints:
+    """Four weights within ±127."""
+    sent = None if weights is None else weights + 128
+    pairs = port.raw(2, None if sent is None else sent[::2] * 256 + sent[1::2])
+    return (np.stack([pairs >> 8, pairs & 255], 1).reshape(-1) - 128).clip(-127, 127)
 
 
 class _Chosen(NamedTuple):

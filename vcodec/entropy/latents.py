@@ -12,17 +12,17 @@ float32 holds them exactly in any order (see integer.py).  What depends on K is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows
+from vcodec.entropy.checkerboard import Frame, Networks, Turn, halves_of, turns
+from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows, read_abreast
 from vcodec.errors import DamagedError, WeightsError
 
 __all__ = [
@@ -37,12 +37,11 @@ __all__ = [
     "LatentEntropy",
     "LatentPlan",
     "assumed_tables",
-    "halves_of",
-    "places",
     "plain_tensors",
 ]
 
 Ints = npt.NDArray[np.int64]
+Int32s = npt.NDArray[np.int32]
 
 MEAN_ONE = 1024  # the integer that stands for a weight of 1 in prediction
 ERROR_ONE = 8  # for an error of one level
@@ -70,7 +69,10 @@ def _finer() -> tuple[int, ...]:
 
 
 THRESHOLDS, FINER = _thresholds(), _finer()
-_EDGES = np.array(THRESHOLDS, np.int32)
+# class of each width, and table row of what a prediction is off its level (−½ … ½ in MEAN_ONE), before the class
+_CLASS_OF = np.searchsorted(THRESHOLDS, np.arange(THRESHOLDS[-1] + 2)).astype(np.uint16)
+_OFF = np.abs(np.arange(MEAN_ONE) - MEAN_ONE // 2)
+_PHASE_ROW = (((_OFF > MEAN_ONE // 6) + (_OFF > MEAN_ONE // 3).astype(np.int64)) * WIDTHS).astype(np.uint16)
 
 
 class Quantizer(Protocol):
@@ -95,19 +97,6 @@ class LatentPlan(NamedTuple):
     after: LatentMemory
     # what writing needs: for each pass, table of each symbol, the symbol, and the indices that escape
     parts: list[tuple[Ints, Ints, Ints]]
-
-
-def halves_of(channels: int) -> tuple[slice, slice]:
-    """Channels of the two halves."""
-    middle = (channels + 1) // 2
-    return slice(0, middle), slice(middle, channels)
-
-
-@lru_cache(maxsize=16)
-def places(channels: int, h: int, w: int, odd: int) -> Ints:
-    """Places of a half [c,h,w], flat, that are coded in its first turn (odd 0) or its second."""
-    total = np.arange(channels)[:, None, None] + np.arange(h)[:, None] + np.arange(w)
-    return np.flatnonzero(total % 2 == odd)
 
 
 def assumed_tables() -> npt.NDArray[np.float64]:
@@ -162,15 +151,16 @@ class LatentEntropy:
         if self.tables.rows.shape != (rows, SYMBOLS):
             raise WeightsError(f"latent tables of shape {self.tables.rows.shape}, not {(rows, SYMBOLS)}")
         self.channels = tensors["mean.000"].shape[1] // 2
-        self._convs: dict[str, tuple[Tensor, Ints, Ints]] = {}
+        self._offsets: dict[str, tuple[Ints, Ints]] = {}
+        self._networks = []
         for kind in range(2):
-            for half in range(2):
-                for odd in range(2):
-                    name = f"{kind}{half}{odd}"
-                    parts = [tensors[f"{n}.{name}"].float() for n in ("mean", "error", "offset", "slope")]
-                    self._prove(name, *parts)
-                    offset, slope = (t.numpy().astype(np.int64) for t in parts[2:])
-                    self._convs[name] = (torch.cat(parts[:2]).contiguous(), offset, slope)
+            weights = {}
+            for turn in ("00", "01", "10", "11"):
+                parts = [tensors[f"{n}.{kind}{turn}"].float() for n in ("mean", "error", "offset", "slope")]
+                self._prove(f"{kind}{turn}", *parts)
+                weights[turn] = parts[0], parts[1]
+                self._offsets[f"{kind}{turn}"] = parts[2].numpy().astype(np.int64), parts[3].numpy().astype(np.int64)
+            self._networks.append(Networks(weights))
 
     @staticmethod
     def _prove(name: str, mean: Tensor, error: Tensor, offset: Tensor, slope: Tensor) -> None:
@@ -204,54 +194,32 @@ class LatentEntropy:
 
     # ------------------------------------------------------------------ one latent frame
 
-    def _context(self, name: str, field: Tensor, at: Ints, k: int, fine: int) -> tuple[Ints, Ints, Ints, Ints]:
-        """Known indices and errors [1,4z,h,w], places -> there: prediction, its level, ±1 mirrored, table row."""
-        weight, offset, slope = self._convs[name]
-        with torch.autocast("cpu", enabled=False):
-            sums = F.conv2d(field, weight, padding=1, groups=2).round()
-        p, s = sums.numpy().reshape(2, -1)[:, at].astype(np.int32)
-        base = offset + (slope * (k * FINER[fine + 128] >> 16) >> 4)
-        s += base[at // (field.shape[2] * field.shape[3])]
-        centre = (p + MEAN_ONE // 2) >> 10
-        rest = p - (centre << 10)
+    def _start(self, memory: LatentMemory | None, batch: int, h: int, w: int) -> tuple[int, Frame]:
+        """Kind, and the frame of which nothing is known but the one before."""
+        kind = 0 if memory is None else 1
+        return kind, Frame(self._networks[kind], None if memory is None else torch.cat(memory, 1), batch, h, w)
+
+    def _context(self, kind: int, turn: Turn, sums: Int32s, k: int, fine: int) -> tuple[Int32s, Int32s, Any]:
+        """Sums [B,2,n] of a turn -> levels that its predictions stand for, ±1 mirrored, table rows, [B,n] each."""
+        offset, slope = self._offsets[f"{kind}{turn.name}"]
+        base = (offset + (slope * (k * FINER[fine + 128] >> 16) >> 4)).astype(np.int32)
+        width = sums[:, 1] + base.take(turn.channels)
+        from_below = sums[:, 0] + MEAN_ONE // 2
+        level, rest = from_below >> 10, from_below & (MEAN_ONE - 1)
         low, high = -((k - 1) // 2), k // 2
-        held = np.clip(centre, low, high)
-        rest[held != centre] = 0
-        size = np.abs(rest)
-        phase = (size > MEAN_ONE // 6) + (size > MEAN_ONE // 3).astype(np.int32)
-        kind_half = int(name[0]) * 2 + int(name[1])
-        rows = (kind_half * PHASES + phase) * WIDTHS + np.searchsorted(_EDGES, s)
-        return p, held, np.where(rest < 0, -1, 1), rows
-
-    def _start(self, memory: LatentMemory | None, h: int, w: int) -> tuple[str, Tensor]:
-        """Kind, and known indices and errors [1,4z,h,w] before the first pass: of the frame before, of this one."""
-        z = self.channels
-        field = torch.zeros(1, 4 * z, h, w)
-        if memory is None:
-            return "0", field
-        field[:, :z], field[:, 2 * z : 3 * z] = memory
-        return "1", field
-
-    def _passes(self, field: Tensor) -> list[tuple[str, Ints, Ints, Ints]]:
-        """Half and turn; its places; this frame's indices and errors in the field, [own places] to be filled."""
-        z, (h, w) = self.channels, field.shape[2:]
-        index, error = field.numpy()[0, z : 2 * z], field.numpy()[0, 3 * z :]
-        out = []
-        for half, part in enumerate(halves_of(z)):
-            for odd in range(2 if part.stop > part.start else 0):
-                at = places(part.stop - part.start, h, w, odd)
-                out.append((f"{half}{odd}", at, index[part].reshape(-1), error[part].reshape(-1)))
-        return out
+        if level.size and (level.min() < low or level.max() > high):
+            held = np.clip(level, low, high)
+            rest[held != level] = MEAN_ONE // 2
+            level = held
+        rows = _CLASS_OF.take(width, mode="clip") + _PHASE_ROW.take(rest)
+        rows += np.uint16((2 * kind + turn.half) * PHASES * WIDTHS)
+        return level, (rest >> 9 << 1) - 1, rows
 
     @staticmethod
-    def _error(index: Ints, p: Ints) -> Ints:
+    def _error(index: Int32s, p: Int32s) -> Int32s:
         """How far indices were from their predictions, in ERROR_ONE."""
-        near = (p + MEAN_ONE // ERROR_ONE // 2) >> 7
-        return np.minimum(np.abs(index * ERROR_ONE - near), _ERROR_MAX)
-
-    def _after(self, field: Tensor) -> LatentMemory:
-        z = self.channels
-        return LatentMemory(field[:, z : 2 * z].clone(), field[:, 3 * z :].clone())
+        error = np.abs(index * ERROR_ONE - (p + MEAN_ONE // ERROR_ONE // 2 >> 7))
+        return np.minimum(error, _ERROR_MAX) if error.size and error.max() > _ERROR_MAX else error
 
     def choose(
         self,
@@ -276,18 +244,29 @@ class LatentEntropy:
     def analyse(
         self, index: Tensor, state: LatentMemory | None, k: int, fine: int
     ) -> tuple[list[tuple[Ints, Ints, Ints]], LatentMemory]:
-        """A latent frame's indices [1,z,h,w] -> for each pass (rows, symbols, escaped indices); memory after it."""
-        kind, field = self._start(state, *index.shape[2:])
+        """A latent frame's indices [1,z,h,w] -> for each turn (rows, symbols, escaped indices); memory after it."""
+        with torch.autocast("cpu", enabled=False):
+            return self._analyse(index, state, k, fine)
+
+    def _analyse(
+        self, index: Tensor, state: LatentMemory | None, k: int, fine: int
+    ) -> tuple[list[tuple[Ints, Ints, Ints]], LatentMemory]:
+        kind, now = self._start(state, 1, *index.shape[2:])
         halves = [index[0, part].reshape(-1).numpy() for part in halves_of(self.channels)]
         parts = []
-        for turn, at, indices, errors in self._passes(field):
-            p, centre, sign, rows = self._context(kind + turn, field, at, k, fine)
-            own = halves[int(turn[0])][at]
-            rest = (own - centre) * sign
+        for turn in turns(*index.shape[1:]):
+            sums = now.sums(turn)
+            level, sign, rows = self._context(kind, turn, sums, k, fine)
+            own = halves[turn.half][turn.places].astype(np.int32)[None]
+            rest = (own - level) * sign
             symbols = np.where(np.abs(rest) <= REACH, rest + REACH, ESCAPE)
-            parts.append((rows, symbols, own[symbols == ESCAPE] + _INDEX_MAX))
-            indices[at], errors[at] = own, self._error(own, p)
-        return parts, self._after(field)
+            parts.append((rows[0], symbols[0], own[symbols == ESCAPE] + _INDEX_MAX))
+            now.put(turn, own, self._error(own, sums[:, 0]))
+        return parts, self._after(now)
+
+    @staticmethod
+    def _after(frame: Frame) -> LatentMemory:
+        return LatentMemory(*frame.whole().chunk(2, 1))
 
     def emit(self, writer: SymbolWriter, plan: LatentPlan) -> None:
         """Write what was decided."""
@@ -307,26 +286,30 @@ class LatentEntropy:
         """Read a latent of shape (z, t, h, w)."""
         frames = []
         for _ in range(shape[1]):
-            index, state = self.read_frame(reader, shape[2], shape[3], state, k, fine)
-            frames.append(index)
+            state = self.read_frames([reader], shape[2], shape[3], state, k, fine)
+            frames.append(state.indices.long())
         assert state is not None
         return quantizer.dequantize(torch.stack(frames, 2), k, fine), {}, state
 
-    def read_frame(
-        self, reader: SymbolReader, h: int, w: int, state: LatentMemory | None, k: int, fine: int
-    ) -> tuple[Tensor, LatentMemory]:
-        """Indices of one latent frame, int64 [1,z,h,w]."""
-        low, high = -((k - 1) // 2), k // 2
-        kind, field = self._start(state, h, w)
-        for turn, at, indices, errors in self._passes(field):
-            p, centre, sign, rows = self._context(kind + turn, field, at, k, fine)
-            symbols = reader.read(self.tables, rows)
-            own = centre + (symbols - REACH) * sign
-            escaped = symbols == ESCAPE
-            if escaped.any():
-                own[escaped] = reader.read_raw(int(escaped.sum())) - _INDEX_MAX
-            if own.size and (own.min() < low or own.max() > high):
-                raise DamagedError(f"a payload holds an index beyond its codebook of {k} levels")
-            indices[at], errors[at] = own, self._error(own, p)
-        memory = self._after(field)
-        return memory.indices.long(), memory
+    def read_frames(
+        self, readers: Sequence[SymbolReader], h: int, w: int, state: LatentMemory | None, k: int, fine: int
+    ) -> LatentMemory:
+        """One latent frame of each of several streams: what they hold [B,z,h,w], and the memory after it.
+
+        All of them begin here (state None), or none does.
+        """
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            low, high = -((k - 1) // 2), k // 2
+            kind, now = self._start(state, len(readers), h, w)
+            for turn in turns(self.channels, h, w):
+                sums = now.sums(turn)
+                level, sign, rows = self._context(kind, turn, sums, k, fine)
+                symbols = read_abreast(readers, self.tables, rows)
+                own = level + (symbols - REACH) * sign
+                if symbols.size and symbols.max() == ESCAPE:
+                    for reader, found, escaped in zip(readers, own, symbols == ESCAPE):
+                        found[escaped] = reader.read_raw(int(escaped.sum())) - _INDEX_MAX
+                if own.size and (own.min() < low or own.max() > high):
+                    raise DamagedError(f"a payload holds an index beyond its codebook of {k} levels")
+                now.put(turn, own, self._error(own, sums[:, 0]))
+            return self._after(now)

@@ -22,12 +22,16 @@ __all__ = [
     "DELTA_FELLOWS",
     "DELTA_NAMES",
     "DELTA_ROWS",
+    "FAR_FIRST",
+    "FLAGS_FIRST",
     "SIDE_ROWS",
     "SIDE_SYMBOLS",
+    "SOURCE_FIRST",
     "Port",
     "ReadPort",
     "WritePort",
     "code_choice",
+    "code_flags",
     "code_maps",
 ]
 
@@ -41,13 +45,19 @@ _SPREADS, _DRIFTS, _TIES, _OTHERS = 5, 4, 3, 3
 DELTA_FELLOWS = _TIES * _OTHERS  # rows that differ in the finest contexts only stand together
 DELTA_ROWS = 3 * _SPREADS * _DRIFTS * DELTA_FELLOWS
 _ACTIVITY_ROWS = 2 * 10 * 11
-# rows of the one table set: dy, dx, three thumbnail planes, activity, choice
+# rows of the one table set: dy, dx, three thumbnail planes, activity, choice, source, flags of a frame
 _FIRST = {"dy": 0, "dx": 1, "thumb0": 2, "thumb1": 3, "thumb2": 4}
 DELTA_NAMES = len(_FIRST)
 _ACTIVITY_FIRST = DELTA_NAMES * DELTA_ROWS
 _CHOICE_FIRST = _ACTIVITY_FIRST + _ACTIVITY_ROWS
 _CHOICE_ROWS = 8 * 3 * 3 * 4
-SIDE_ROWS = _CHOICE_FIRST + _CHOICE_ROWS
+SOURCE_FIRST = _CHOICE_FIRST + _CHOICE_ROWS
+_SOURCE_ROWS = 3 * 5 * 3
+FLAGS_FIRST = SOURCE_FIRST + _SOURCE_ROWS
+_FLAGS_ROWS = 8
+FAR_FIRST = FLAGS_FIRST + _FLAGS_ROWS  # sixteens of far deltas, then their units
+_FARTHEST = 15
+SIDE_ROWS = FAR_FIRST + 2
 
 
 class Port(Protocol):
@@ -141,26 +151,60 @@ def _code_delta(port: Port, rows: Ints, delta: Ints | None) -> Ints:
     out = got - _REACH
     far = np.flatnonzero(got == _ESCAPE)
     if far.size:
-        values = None if delta is None else np.clip(delta[far], -_RAW_ZERO, _RAW_ZERO - 1) + _RAW_ZERO
-        out[far] = port.raw(far.size, values) - _RAW_ZERO
+        out[far] = _code_far(port, far.size, None if delta is None else delta[far])
     return out
 
 
-def code_maps(port: Port, names: tuple[str, ...], shape: tuple[int, int], maps: Ints | None, past: Ints) -> Ints:
+def _code_far(port: Port, count: int, delta: Ints | None) -> Ints:
+    """Deltas beyond the reach: sign and sixteens under one table, units under another; what is farther still, raw."""
+    sixteens = units = raw = None
+    if delta is not None:
+        beyond = np.abs(delta) - _REACH - 1
+        steps = np.minimum(beyond >> 4, _FARTHEST)
+        sixteens, units, raw = (
+            2 * steps + (delta < 0),
+            beyond & 15,
+            np.clip(delta, -_RAW_ZERO, _RAW_ZERO - 1) + _RAW_ZERO,
+        )
+    got = port.symbols(np.full(count, FAR_FIRST), sixteens)
+    beyond, sign = (got >> 1) << 4, 1 - 2 * (got & 1)
+    near = (got >> 1) < _FARTHEST
+    beyond[near] += port.symbols(np.full(int(near.sum()), FAR_FIRST + 1), None if units is None else units[near]) & 15
+    out: Ints = sign * (beyond + _REACH + 1)
+    if not near.all():
+        out[~near] = port.raw(int((~near).sum()), None if raw is None else raw[~near]) - _RAW_ZERO
+    return out
+
+
+def code_maps(
+    port: Port,
+    names: tuple[str, ...],
+    shape: tuple[int, int],
+    maps: Ints | None,
+    past: Ints,
+    still: Ints | None = None,
+) -> Ints:
     """Code integer maps together; returns them [C,h,w].
 
-    names: of "dy", "dx", "thumb0".."thumb2", "activity", in coding order; maps [C,h,w] to write, None to read;
-    past [C,h,w]: the same maps of the previous frame (−1 where activity has none).
+    names: of "dy", "dx", "thumb0".."thumb2", "activity", "source", in coding order; maps [C,h,w] to write, None to
+    read; past [C,h,w]: the same maps of the previous frame (−1 where activity or source have none); still [h,w]: where
+    not 0, dy and dx are 0 and not coded.
     """
     h, w = shape
     out = np.zeros((len(names), h * w), np.int64)
     given = None if maps is None else maps.reshape(len(names), -1)
     before = past.reshape(len(names), -1)
+    moving = np.ones(h * w, np.bool_) if still is None else (still == 0).reshape(-1)
     for stage, targets, around in _passes(h, w):
         other = np.zeros(targets.size, np.int64)
         for c, name in enumerate(names):
             old = before[c, targets]
             want = None if given is None else given[c, targets]
+            if name == "source":
+                fellows = out[c][around].sum(0) if stage else np.zeros_like(old)
+                rows = SOURCE_FIRST + (stage * 5 + fellows) * 3 + np.clip(old, -1, 1) + 1
+                out[c, targets] = port.symbols(rows, want) & 1
+                continue
             if stage == 0:
                 guess = np.maximum(old, 0) if name == "activity" else old
                 spread = tie = np.zeros(targets.size, np.int64)
@@ -177,16 +221,23 @@ def code_maps(port: Port, names: tuple[str, ...], shape: tuple[int, int], maps: 
             turn = np.where(drift < 0, -1, 1)
             # a tie's other value is one above the guess: 1 where that is towards the previous frame, 2 where it is not
             rows = _delta_rows(name, stage, spread, np.abs(drift), np.where(turn < 0, 2 * tie, tie), other)
-            delta = _code_delta(port, rows, None if want is None else (want - guess) * turn)
-            out[c, targets] = guess + delta * turn
+            sent = moving[targets] if name in ("dy", "dx") else np.ones_like(guess, np.bool_)
+            delta = np.zeros_like(guess)
+            delta[sent] = _code_delta(port, rows[sent], None if want is None else ((want - guess) * turn)[sent])
+            out[c, targets] = np.where(sent, guess + delta * turn, 0)
             other = np.minimum(np.abs(delta), _OTHERS - 1)
     return out.reshape(len(names), h, w)
+
+
+def code_flags(port: Port, before: int, flags: int | None) -> int:
+    """Three flags of a frame, known those of the frame before."""
+    return int(port.symbols(np.array([FLAGS_FIRST + before]), None if flags is None else np.array([flags]))[0]) & 7
 
 
 def code_choice(port: Port, candidates: Ints, act: Ints, choice: Ints | None) -> Ints:
     """Whose vector each 8×8 block takes: [h,w] in 0..3.
 
-    candidates [4,2,h,w]: the vectors; act [h,w]: activity, spread to the blocks.  Blocks whose candidates are all one
+    candidates [4,C,h,w]: the vectors; act [h,w]: activity, spread to the blocks.  Blocks whose candidates are all one
     vector are not coded.  Half of the blocks (a checkerboard) go first, the others know how many around them chose
     another's vector.
     """

@@ -190,7 +190,8 @@ def _nothing(values: Tensor, state: FrameState | None) -> dict[str, Tensor]:
     if state is None:
         return {"thumbnail": torch.zeros(1, 3, h, w, dtype=torch.int64)}
     return {
-        "coarse": torch.zeros(1, 2, h, w, dtype=torch.int64),
+        "coarse": torch.zeros(1, 3, h, w, dtype=torch.int64),
+        "weights": torch.zeros(1, 2, 4, dtype=torch.int64),
         "choice": torch.zeros(1, 2 * h, 2 * w, dtype=torch.int64),
     }
 

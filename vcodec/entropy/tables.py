@@ -6,6 +6,7 @@ order, so that a frame of 150,000 indices costs a few dozen calls.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import constriction
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from vcodec.errors import DamagedError, WeightsError
 
-__all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows"]
+__all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows", "read_abreast"]
 
 TABLE_SUM = 1 << 16
 _RAW_BITS = 16
@@ -44,7 +45,7 @@ class Tables:
         self.rows = rows.astype(np.int64)
         with np.errstate(divide="ignore"):
             self.bits = -np.log2(self.rows / TABLE_SUM)  # [N,S]; what has no weight is infinitely dear
-        self._models: dict[int, Any] = {}
+        self.models: list[Any] = [None] * len(self.rows)  # of each row, once it was asked for
 
     @property
     def symbols(self) -> int:
@@ -53,22 +54,20 @@ class Tables:
 
     def model(self, row: int) -> Any:
         """constriction's model of a row (kept)."""
-        found = self._models.get(row)
+        found = self.models[row]
         if found is None:
             probabilities = (self.rows[row] / TABLE_SUM).astype(np.float64)  # exact: integers over a power of two
-            found = constriction.stream.model.Categorical(probabilities, perfect=False)
-            self._models[row] = found
+            found = self.models[row] = constriction.stream.model.Categorical(probabilities, perfect=False)
         return found
 
 
 def _groups(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[tuple[int, int, int]]]:
     """Order that sorts by row, and (row, start, stop) of each run in it."""
-    narrow = rows.astype(np.uint16)
-    order = np.argsort(narrow, kind="stable")
-    counts = np.bincount(narrow)
-    stops = np.cumsum(counts)
-    used = np.flatnonzero(counts)
-    return order, [(int(r), int(stops[r] - counts[r]), int(stops[r])) for r in used]
+    order = np.argsort(rows, kind="stable")
+    ordered = rows.take(order)
+    stops = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered))
+    starts = np.concatenate([stops[:1] * 0, stops[:-1]])
+    return order, list(zip(ordered.take(starts).tolist(), starts.tolist(), stops.tolist()))
 
 
 _UNIFORM = constriction.stream.model.Uniform(1 << _RAW_BITS)
@@ -86,7 +85,7 @@ class SymbolWriter:
         """symbols[i] under tables.rows[rows[i]]; both 1-D."""
         if rows.size == 0:
             return
-        order, runs = _groups(rows)
+        order, runs = _groups(rows.astype(np.uint16))  # which sorts fast
         ordered = symbols[order].astype(np.int32)
         for row, start, stop in runs:
             part = ordered[start:stop]
@@ -117,29 +116,48 @@ class SymbolReader:
 
     def read(self, tables: Tables, rows: npt.NDArray[Any]) -> Ints:
         """Symbols under rows, 1-D."""
-        out = np.empty(rows.size, np.int64)
-        if rows.size == 0:
-            return out
-        self.count += int(rows.size)
-        order, runs = _groups(rows)
-        for row, start, stop in runs:
-            out[order[start:stop]] = self._decode(tables.model(row), stop - start)
-        return out
+        found: Ints = read_abreast([self], tables, rows[None])[0].astype(np.int64)
+        return found
 
     def read_raw(self, n: int) -> Ints:
         """Integers 0..65535 without a model."""
         if n == 0:
             return np.empty(0, np.int64)
         self.count += n
-        return self._decode(_UNIFORM, n)
-
-    def _decode(self, model: Any, count: int) -> Ints:
         try:
-            return np.asarray(self._coder.decode(model, count), np.int64)
-        except AssertionError as error:  # constriction's word for data that no encoder makes
-            raise DamagedError("a payload is not what its tables would have made") from error
+            return np.asarray(self._coder.decode(_UNIFORM, n), np.int64)
+        except AssertionError as error:
+            raise _unreadable() from error
 
     def finish(self) -> None:
         """Refuse a payload that does not end where its symbols do."""
         if not self._coder.maybe_exhausted():
             raise DamagedError("a payload holds more than its symbols")
+
+
+def read_abreast(readers: Sequence[SymbolReader], tables: Tables, rows: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """From each of several payloads, symbols under its row of rows [B,n]: [B,n]."""
+    if rows.size == 0:
+        return np.zeros(rows.shape, np.int32)
+    count = len(tables.rows)
+    first = count * np.arange(len(readers))[:, None]
+    dtype = np.uint16 if count * len(readers) <= 2**16 else np.uint32  # the narrow one sorts faster
+    order, runs = _groups((rows.astype(dtype, copy=False) + first.astype(dtype)).ravel())
+    decoders, models = [reader._coder.decode for reader in readers], tables.models
+    parts = []
+    try:
+        for key, start, stop in runs:
+            which, row = divmod(key, count)
+            parts.append(decoders[which](models[row] or tables.model(row), stop - start))
+    except AssertionError as error:
+        raise _unreadable() from error
+    for reader in readers:
+        reader.count += rows.shape[1]
+    out = np.empty(rows.size, np.int32)
+    out[order] = np.concatenate(parts)
+    return out.reshape(rows.shape)
+
+
+def _unreadable() -> DamagedError:
+    """For constriction's AssertionError: data that no encoder makes."""
+    return DamagedError("a payload is not what its tables would have made")

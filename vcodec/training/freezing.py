@@ -19,7 +19,16 @@ from vcodec.codec import Codec, Settings, State
 from vcodec.datasets.base import Run
 from vcodec.entropy.context import TABLES, ContextNet, FrozenContext, widths
 from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
-from vcodec.entropy.lattice import DELTA_FELLOWS, DELTA_NAMES, DELTA_ROWS, SIDE_ROWS, SIDE_SYMBOLS
+from vcodec.entropy.lattice import (
+    DELTA_FELLOWS,
+    DELTA_NAMES,
+    DELTA_ROWS,
+    FAR_FIRST,
+    FLAGS_FIRST,
+    SIDE_ROWS,
+    SIDE_SYMBOLS,
+    SOURCE_FIRST,
+)
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 
 __all__ = [
@@ -71,7 +80,17 @@ def assumed_side_tables() -> Floats:
     size = np.abs(np.arange(SIDE_SYMBOLS) - REACH).astype(np.float64)
     row = 0.7**size
     row[ESCAPE] = 0.01
-    return np.repeat(row[None], SIDE_ROWS, 0) + 1e-4
+    rows = np.repeat(row[None], SIDE_ROWS, 0)
+    stage, fellows, old = (a.ravel() for a in np.mgrid[0:3, 0:5, -1:2])
+    asked = 4.0 * (stage > 0) + 4.0 * (old >= 0)
+    kept = np.clip((fellows * (stage > 0) + 4.0 * (old > 0) + 0.2) / (asked + 1.0), 0.02, 0.98)
+    rows[SOURCE_FIRST:FLAGS_FIRST] = 0.0
+    rows[SOURCE_FIRST:FLAGS_FIRST, 0], rows[SOURCE_FIRST:FLAGS_FIRST, 1] = 1 - kept, kept
+    rows[FLAGS_FIRST:] = 0.0
+    rows[FLAGS_FIRST:FAR_FIRST, :8] = 0.02 + 0.86 * np.eye(8)
+    rows[FAR_FIRST] = 0.8 ** (np.arange(SIDE_SYMBOLS) // 2)
+    rows[FAR_FIRST + 1, :16] = 1.0
+    return rows + 1e-4
 
 
 def symmetric(counts: Floats) -> Floats:

@@ -18,6 +18,7 @@ from vcodec.backbones.videovae import VideoVAE
 from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec
 from vcodec.datasets.base import Dataset
+from vcodec.entropy.checkerboard import halves_of, places
 from vcodec.entropy.latents import (
     ERROR_ONE,
     MEAN_ONE,
@@ -25,8 +26,6 @@ from vcodec.entropy.latents import (
     LatentEntropy,
     LatentMemory,
     assumed_tables,
-    halves_of,
-    places,
     plain_tensors,
 )
 from vcodec.entropy.tables import integer_rows

@@ -17,6 +17,7 @@ from vcodec.datasets.base import Dataset
 from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.errors import InputError, UsageError, WeightsError
 from vcodec.registry import codec_entry
+from vcodec.training.adapting import adapted
 from vcodec.training.freezing import freeze
 from vcodec.training.latents import freeze_latents
 from vcodec.training.layered import LayerCoding, draw_pictures, freeze_layers
@@ -25,9 +26,10 @@ from vcodec.training.recipe import Recipe
 from vcodec.training.reconstruction import Reconstruction, freeze_neighbours
 from vcodec.training.vae import VAE, VAEConfig
 
-__all__ = ["FREEZERS", "OBJECTIVES", "frozen", "new_objective"]
+__all__ = ["FREEZERS", "OBJECTIVES", "frozen", "new_objective", "start_of"]
 
 Shown = Callable[[int, int], None]
+Finished = tuple[Codec, dict[str, Any]]
 
 
 def _rate_distortion(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
@@ -102,16 +104,27 @@ FREEZERS: dict[str, Callable[[Parts, Any, Recipe, Dataset, Shown], Codec]] = {
 }
 
 
-def new_objective(plan: Recipe, weights: Path | None) -> tuple[Parts, nn.Module]:
-    """(the codec's parts, the model with its loss), from scratch or from a checkpoint.
+def start_of(plan: Recipe, weights: Path | None) -> Codec | None:
+    """What training starts from, None for nothing: a checkpoint, or what the recipe says.
 
-    weights: a checkpoint of the same codec, whose training goes on, or of an image VAE to inflate into a video VAE.
+    Raises UsageError, WeightsError.
+    """
+    if weights is None and plan.start == "scratch":
+        if plan.finish == "adapt":
+            raise UsageError("a recipe that adapts needs something to start from: --weights FILE, or start=bundled")
+        return None
+    return load_codec(plan.codec if weights is None else weights)
+
+
+def new_objective(plan: Recipe, start: Codec | None) -> tuple[Parts, nn.Module]:
+    """(the codec's parts, the model with its loss), from scratch or from another codec.
+
+    start: the same codec, whose training goes on, or an image VAE to inflate into a video VAE.
     Raises UsageError, WeightsError, InputError.
     """
     entropy = codec_entry(plan.codec).entropy
-    start = None if weights is None else load_codec(weights)
-    if weights is not None and start is not None and start.name != plan.codec:
-        parts, start = _inflated(plan, weights, start), None
+    if start is not None and start.name != plan.codec:
+        parts, start = _inflated(plan, start), None
     else:
         parts = new_parts(plan.codec, plan.model or (start.config if start else None))
     if start is not None:
@@ -119,7 +132,7 @@ def new_objective(plan: Recipe, weights: Path | None) -> tuple[Parts, nn.Module]
             parts.backbone.load_state_dict(start.backbone.state_dict())
             parts.quantizer.load_state_dict(start.quantizer.state_dict())
         except RuntimeError as error:
-            raise WeightsError(f"{weights}: its sizes are not those of the recipe's model") from error
+            raise WeightsError("the sizes of the start's weights are not those of the recipe's model") from error
     loss = plan.loss or next(name for name, (_, known) in OBJECTIVES.items() if entropy in known)
     build, known = OBJECTIVES[loss]
     if entropy not in known:
@@ -128,24 +141,31 @@ def new_objective(plan: Recipe, weights: Path | None) -> tuple[Parts, nn.Module]
     return parts, build(parts, plan, start)
 
 
-def _inflated(plan: Recipe, weights: Path, start: Codec) -> Parts:
+def _inflated(plan: Recipe, start: Codec) -> Parts:
     """A new video VAE with the weights of an image VAE."""
     parts = new_parts(plan.codec, plan.model)
     video = parts.backbone
     if not isinstance(start.backbone, ImageVAE) or not isinstance(video, VideoVAE) or isinstance(video, ImageVAE):
         raise UsageError(
-            f"--weights: {weights} holds codec '{start.name}', not '{plan.codec}': start from the same codec, or ivvae "
-            "and causalvae from an imagevae"
+            f"--weights holds codec '{start.name}', not '{plan.codec}': start from the same codec, or ivvae and "
+            "causalvae from an imagevae"
         )
     try:
         inflate(start.backbone, video)
     except InputError as error:
         raise InputError(
-            f"{weights}: {error}; train one with --recipe imagevae, --codec and --set model.backbone.base"
+            f"--weights: {error}; train one with --recipe imagevae, --codec and --set model.backbone.base"
         ) from error
     return parts
 
 
-def frozen(parts: Parts, model: nn.Module, plan: Recipe, dataset: Dataset, shown: Shown) -> Codec:
-    """The codec of what was trained, its tables counted on the training material."""
-    return FREEZERS[codec_entry(plan.codec).entropy](parts, model, plan, dataset, shown)
+def frozen(
+    parts: Parts, model: Any, plan: Recipe, start: Codec | None, dataset: Dataset, held: Dataset, shown: Shown
+) -> Finished:
+    """The codec of what was trained, its tables counted on the training material; what adapting it found, if it was."""
+    entropy = codec_entry(plan.codec).entropy
+    if plan.finish == "adapt":
+        if start is None or entropy != "frames":
+            raise UsageError(f"codec '{plan.codec}' is not adapted; use a recipe with finish = \"count\"")
+        return adapted(start, parts, model.context, dataset.runs(), held.runs(), shown)
+    return FREEZERS[entropy](parts, model, plan, dataset, shown), {}

@@ -18,6 +18,8 @@ _CHOICES = {
     "loss": ("", "rate-distortion", "layers", "mse", "vae"),
     "quantization": ("straight-through", "noise", "mixed"),
     "stop": ("none", "one-percent", "patience"),
+    "start": ("scratch", "bundled"),
+    "finish": ("count", "adapt"),
 }
 
 
@@ -37,6 +39,11 @@ class Recipe:
     """weights of the VAE loss: fields of training.vae.VAEConfig"""
     quantization: str = "straight-through"
     """how a training step quantizes: straight-through, noise (uniform), mixed (noise for the rate only)"""
+    start: str = "scratch"
+    """where no checkpoint is named: from scratch, or from the codec's bundled weights"""
+    finish: str = "count"
+    """count: tables from nothing; adapt: tables from the start's, scenes of fixed cameras, and only what codes the
+    held-back part for less is kept (qae; it needs a start)"""
     ks: tuple[int, ...] = ()
     """codebook sizes to train; empty: all that the codec has, spread evenly over log2 K"""
     minutes: float = 60.0

@@ -18,7 +18,7 @@ from vcodec.registry import codec_entry
 from vcodec.training.live import View
 from vcodec.training.logs import Logs, tensorboard_writer
 from vcodec.training.loop import Trainer
-from vcodec.training.objectives import frozen, new_objective
+from vcodec.training.objectives import frozen, new_objective, start_of
 from vcodec.training.parallel import Ranks, ranks
 from vcodec.training.recipe import Recipe, load_recipe
 
@@ -53,7 +53,8 @@ def run(
     Under torchrun, each process calls this alike; process 0 writes.
 
     Returns what was made: {output, codec, sha256, steps, minutes, validation_loss, validation, stopped, recipe, seed,
-    clips} (of other processes than 0: {}).  Raises InputError, UsageError, OutputError.
+    clips}, and adapted (each step's cost on held-back frames by the cost before it) where that was the finish; of other
+    processes than 0: {}.  Raises InputError, UsageError, OutputError.
     """
     plan = _plan(codec, recipe, changes, minutes, steps)
     folder = output.with_name(output.name + ".run")
@@ -66,7 +67,8 @@ def run(
     with ranks(device) as (place, target), View(quiet or not place.first) as view:
         preparation = Preparation(folder / "cache", workers or os.cpu_count() or 1, view.material)
         dataset = _material(plan, data, preparation, place)
-        parts, model = new_objective(plan, weights)
+        start = start_of(plan, weights)
+        parts, model = new_objective(plan, start)
         logs = Logs(folder)
         trainer = Trainer(model.to(target), plan, dataset, folder, seed, ranks=place, logs=logs)
         if resume:
@@ -80,7 +82,10 @@ def run(
             view.note(f"stopped at step {trainer.step}: {trainer.tally.stopped}")
         found = trainer.latest or trainer.evaluate()
         model.load_state_dict(trainer.average)
-        made = frozen(parts, model.cpu().eval(), plan, trainer.dataset, view.counting)
+        model = model.cpu().eval()
+        if threads is None:
+            torch.set_num_threads(1)  # tables are counted by coding frames: its operations are short
+        made, kept = frozen(parts, model, plan, start, trainer.dataset, trainer.held_back, view.counting)
         if logs.board:
             logs.board.close()
     facts = {
@@ -94,6 +99,7 @@ def run(
         "recipe": dataclasses.asdict(plan),
         "seed": seed,
         "clips": len(dataset),
+        **({"adapted": kept} if kept else {}),
     }
     save_codec(made, output, facts)
     return {"output": str(output), **facts}

@@ -1,0 +1,104 @@
+"""Speed with reading and writing: fps, share of the machine's peak, memory; one JSON.
+
+python examples/bench_speed.py CLIP... [--codec qae] [--k 32] [--repeats 3] [-o speed.json]
+
+Each figure is the median of several runs in processes of their own.  The peak is that of 3×3 convolutions of 128
+channels on 60×107 positions here and now, fp32, with as many threads as the commands use for operations (1) and with
+all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vcodec.checkpoint import describe_codec
+
+
+def main() -> None:
+    """Encode and decode each clip several times."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--codec", default="qae")
+    parser.add_argument("--k", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("-o", "--output", type=Path)
+    args = parser.parse_args()
+    cores = os.cpu_count() or 1
+    peaks = {f"{n} threads": round(peak(n), 1) for n in dict.fromkeys((1, cores))}
+    macs = describe_codec(args.codec)["kmac_per_pixel"]
+    report: dict[str, Any] = {
+        "codec": args.codec,
+        "k": args.k,
+        "gmac_s_peak": peaks,
+        "kmac_per_pixel": macs,
+        "clips": [],
+    }
+    for clip in args.clips:
+        entry = measured(clip, args.codec, args.k, args.repeats)
+        for way in ("encode", "decode"):
+            work = macs[way] * entry["width"] * entry["height"] * entry[f"{way}_fps"] * 1e-6
+            entry[f"{way}_share_of_peak"] = round(work / peaks[f"{cores} threads"], 3)
+        report["clips"].append(entry)
+        print(json.dumps(entry))
+    if args.output:
+        args.output.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+    else:
+        print(json.dumps(peaks))
+
+
+def measured(clip: Path, codec: str, k: int, repeats: int) -> dict[str, Any]:
+    """Medians of encoding and decoding one clip."""
+    runs: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory(prefix="vcodec-bench-") as folder:
+        coded, shown = Path(folder) / "a.vae", Path(folder) / "a.mp4"
+        for _ in range(repeats):
+            said = command("encode", "-f", clip, "-o", coded, "--codec", codec, "--k", str(k), "--json")
+            heard = command("decode", "-f", coded, "-o", shown, "--json")
+            now = {
+                "encode_fps": said["encode_fps"],
+                "decode_fps": heard["decode_fps"],
+                "encode_peak_rss_mb": said["peak_rss_bytes"] / 1e6,
+                "decode_peak_rss_mb": heard["peak_rss_bytes"] / 1e6,
+            }
+            for name, value in now.items():
+                runs.setdefault(name, []).append(value)
+    facts = {"clip": clip.name, "width": said["width"], "height": said["height"], "frames": said["frames"]}
+    return facts | {name: round(statistics.median(values), 1) for name, values in runs.items()}
+
+
+def command(*arguments: str | Path) -> dict[str, Any]:
+    """What `vcodec ARGUMENTS` prints."""
+    words = [sys.executable, "-m", "vcodec", *map(str, arguments)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def peak(threads: int) -> float:
+    """Multiply-accumulates a second, in thousand millions."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    layer = torch.nn.Conv2d(128, 128, 3, padding=1).to(memory_format=torch.channels_last)
+    x = torch.randn(1, 128, 60, 107).to(memory_format=torch.channels_last)
+    times = []
+    with torch.inference_mode():
+        for _ in range(12):
+            start = time.perf_counter()
+            layer(x)
+            times.append(time.perf_counter() - start)
+    torch.set_num_threads(before)
+    return 128 * 128 * 9 * 60 * 107 / min(times) * 1e-9
+
+
+if __name__ == "__main__":
+    main()

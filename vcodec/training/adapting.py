@@ -1,0 +1,131 @@
+"""From the bundled codec to one for a user's own footage: what to adapt is decided by the held-back part.
+
+    start ─► + scenes of fixed cameras? ─► + tables counted on the footage? ─► + networks trained on it? ─► codec
+
+Each step is kept where it codes held-back frames for less, in distortion + λ·bits, than what there was before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from vcodec.backbones.qae import CHROMA_WEIGHT
+from vcodec.checkpoint import Parts, assemble
+from vcodec.codec import Codec, Settings, State
+from vcodec.datasets.base import Run
+from vcodec.entropy.context import ContextNet, FrozenContext
+from vcodec.entropy.frames import FrameEntropy
+from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
+from vcodec.scale import LAMBDA, level_of, nominal_step
+from vcodec.training.freezing import CountingWriter, symmetric
+from vcodec.training.scenes import find_scenes, with_scenes
+
+__all__ = ["adapted", "recounted"]
+
+Shown = Callable[[int, int], None]
+Clips = Sequence[Sequence[Run]]
+COUNTED_KS = (4, 64, 16, 8, 32, 128)
+JUDGED_KS = (4, 16, 64)
+_COUNTED = 2400  # frames coded to count tables, at most
+_JUDGED = 96  # frames coded to judge a step by, at each K
+_INDEX_STRENGTH, _SIDE_STRENGTH = 200.0, 20.0  # symbols that a row's old form is worth beside those counted
+
+
+def adapted(
+    start: Codec, parts: Parts, context: ContextNet, clips: Clips, held: Clips, shown: Shown
+) -> tuple[Codec, dict[str, Any]]:
+    """The best for the footage of: the codec that training started from, with scenes, with tables of its own, and with
+    the networks that training made (``parts``, ``context``).
+
+    Returns the codec, and {step: its cost by the cost before it}; a step that is not below 1 was not taken.
+    """
+    best, report = start, {}
+    scenes = find_scenes(clips)
+
+    def judge(name: str, other: Codec) -> Codec:
+        report[name] = round(_cost(other, best, held), 4)
+        return other if report[name] < 1.0 else best
+
+    best = judge("scenes", with_scenes(start, scenes))
+    best = judge("tables", recounted(best, clips, shown))
+    entropy = FrameEntropy(FrozenContext(context.freeze()), best.entropy.index_tables, best.entropy.side_tables)
+    trained = assemble(start.name, parts, entropy)
+    if report["scenes"] < 1.0:
+        trained = with_scenes(trained, scenes)
+    best = judge("networks", recounted(trained, clips, shown))
+    if report["scenes"] < 1.0:  # now with the held-back part, which may be the latest
+        best = with_scenes(best, find_scenes([*clips, *held]))
+    return best, report
+
+
+def recounted(codec: Codec, clips: Clips, shown: Shown | None = None, *, frames: int = _COUNTED) -> Codec:
+    """The same codec with tables counted on clips, as if its own had been counted on a few symbols a row."""
+    old: FrameEntropy = codec.entropy
+    counts: dict[int, Any] = {id(t): np.zeros(t.rows.shape) for t in (old.index_tables, old.side_tables)}
+    writer = CountingWriter()
+    writer.counts = counts
+    jobs = _jobs(clips, frames)
+    for done, (run, k) in enumerate(jobs):
+        _code(codec, run, k, writer)
+        if shown:
+            shown(done + 1, len(jobs))
+
+    def blended(tables: Tables, seen: Any, strength: float) -> Tables:
+        share = tables.rows / tables.rows.sum(1, keepdims=True)
+        return Tables(integer_rows(np.where(tables.rows > 0, seen + strength * share, 0)))
+
+    entropy = FrameEntropy(
+        old.net,
+        blended(old.index_tables, symmetric(counts[id(old.index_tables)]), _INDEX_STRENGTH),
+        blended(old.side_tables, counts[id(old.side_tables)], _SIDE_STRENGTH),
+    )
+    return assemble(codec.name, Parts(codec.backbone, codec.quantizer, codec.config), entropy)
+
+
+def _jobs(clips: Clips, frames: int) -> list[tuple[Run, int]]:
+    """Runs and the K to code each at: every run once where that is not too many, then again at other K."""
+    runs = [run for clip in clips for run in clip]
+    total = sum(len(run.luma) for run in runs)
+    if total > frames:
+        runs = [
+            runs[i] for i in np.unique(np.linspace(0, len(runs) - 1, max(1, len(runs) * frames // total)).astype(int))
+        ]
+        total = frames
+    turns = min(len(COUNTED_KS), max(1, frames // total))
+    shift = [2 * turn % len(COUNTED_KS) + (turn >= 3) for turn in range(turns)]
+    return [(run, COUNTED_KS[(i + s) % len(COUNTED_KS)]) for s in shift for i, run in enumerate(runs)]
+
+
+def _code(codec: Codec, run: Run, k: int, writer: SymbolWriter) -> float:
+    """Code a run as one GOP; returns its squared error, chroma weighted, in 8-bit levels."""
+    state: State | None = None
+    error = 0.0
+    for luma, chroma in zip(run.luma, run.chroma):
+        clip = codec.to_clip([(luma, chroma[0], chroma[1])])
+        _, hat, state = codec.code(clip, state, Settings(k), writer)
+        if hat is not None:
+            off = (hat - clip).square()[0, :, 0].sum((1, 2)) * 255.0**2
+            error += float(off[:4].sum() + CHROMA_WEIGHT * off[4:].sum())
+    return error
+
+
+def _cost(codec: Codec, before: Codec, held: Clips) -> float:
+    """Distortion + λ·bits of held-back runs beside that of another codec, the mean ratio over K."""
+    runs = [run for clip in held for run in clip]
+    taken = runs[:: max(1, len(runs) * len(runs[0].luma) // _JUDGED)]
+    ratios = []
+    for k in JUDGED_KS:
+        both = []
+        for one in (codec, before):
+            total = 0.0
+            for run in taken:
+                writer = SymbolWriter()
+                error = _code(one, run, k, writer)
+                total += error / (LAMBDA * nominal_step(level_of(k)) ** 2) + writer.expected_bits
+            both.append(total)
+        ratios.append(both[0] / both[1])
+    return float(torch.tensor(ratios).mean())

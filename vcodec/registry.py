@@ -59,7 +59,7 @@ CODECS = {
         for family, presets in {
             "ivvae": ("z4", "z8", "z16", "z16-dim96", "z4-small", "z8-small", "z16-small"),
             "causalvae": ("z4", "z8", "z16", "z4-small", "z8-small", "z16-small"),
-            "imagevae": ("z2", "z4", "z8", "z2-small", "z4-small", "z8-small"),
+            "imagevae": ("z2", "z4", "z8", "z16", "z2-small", "z4-small", "z8-small", "z16-small"),
         }.items()
         for preset in presets
     },

@@ -16,7 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.backbones.vae_layers import AttentionBlock, CausalConv, RMSNorm, Stream, TimeConv, norm_silu, upsample
+from vcodec.backbones.group_conv import FrameConv
+from vcodec.backbones.vae_layers import (
+    AttentionBlock,
+    CausalConv,
+    ImageConv,
+    RMSNorm,
+    Stream,
+    TimeConv,
+    norm_silu,
+    upsample,
+)
 from vcodec.backbones.videovae import GROUP, VideoVAE
 
 __all__ = ["PRESETS", "CausalVAE", "CausalVAEConfig", "ImageVAE"]
@@ -41,26 +51,14 @@ PRESETS = {f"z{z}": CausalVAEConfig(z) for z in (2, 4, 8, 16)} | {
 }
 
 
-class ImageConv(nn.Conv2d):
-    """A 3×3 convolution of each frame alone, called like one over time."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1)
-
-    def forward(self, x: Tensor, stream: Stream) -> Tensor:  # type: ignore[override]
-        return super().forward(x)
-
-
-Conv = type[ImageConv] | type[CausalConv]
-
-
 class Block(nn.Module):
     """norm, SiLU, conv, twice, with a skip connection."""
 
-    def __init__(self, conv: Conv, inputs: int, outputs: int) -> None:
+    def __init__(self, conv: FrameConv, inputs: int, outputs: int, group: int) -> None:
+        """group: frames of a group here."""
         super().__init__()
-        self.norm1, self.conv1 = RMSNorm(inputs), conv(inputs, outputs)
-        self.norm2, self.conv2 = RMSNorm(outputs), conv(outputs, outputs)
+        self.norm1, self.conv1 = RMSNorm(inputs), conv(inputs, outputs, group)
+        self.norm2, self.conv2 = RMSNorm(outputs), conv(outputs, outputs, group)
         if inputs != outputs:
             self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
@@ -120,7 +118,7 @@ class Up(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(width, width // 2, 3, padding=1)
         if time:
-            self.time_conv = CausalConv(width, 2 * width, 1)
+            self.time_conv = CausalConv(width, 2 * width, kernel=1)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         if hasattr(self, "time_conv"):
@@ -134,22 +132,22 @@ class Up(nn.Module):
 class Encoder(nn.Module):
     """Clip to the features behind mean and variance."""
 
-    def __init__(self, conv: Conv, base: int, latent: int) -> None:
+    def __init__(self, conv: FrameConv, base: int, latent: int) -> None:
         super().__init__()
-        d, time = base, conv is CausalConv
+        d, time = base, issubclass(conv, TimeConv)
 
-        def blocks(inputs: int, outputs: int) -> list[nn.Module]:
-            return [Block(conv, inputs, outputs), Block(conv, outputs, outputs)]
+        def blocks(inputs: int, outputs: int, group: int) -> list[nn.Module]:
+            return [Block(conv, inputs, outputs, group), Block(conv, outputs, outputs, group)]
 
-        self.conv1 = conv(3, d)
+        self.conv1 = conv(3, d, 4)
         self.downsamples = nn.ModuleList(
             [
-                *blocks(d, d), Down(d, time=False), *blocks(d, 2 * d), Down(2 * d, time),
-                *blocks(2 * d, 4 * d), Down(4 * d, time), *blocks(4 * d, 4 * d),
+                *blocks(d, d, 4), Down(d, time=False), *blocks(d, 2 * d, 4), Down(2 * d, time),
+                *blocks(2 * d, 4 * d, 2), Down(4 * d, time), *blocks(4 * d, 4 * d, 1),
             ]
         )  # fmt: skip
-        self.middle = nn.ModuleList([Block(conv, 4 * d, 4 * d), Attention(4 * d), Block(conv, 4 * d, 4 * d)])
-        self.norm, self.head = RMSNorm(4 * d), conv(4 * d, 2 * latent)
+        self.middle = nn.ModuleList([Block(conv, 4 * d, 4 * d, 1), Attention(4 * d), Block(conv, 4 * d, 4 * d, 1)])
+        self.norm, self.head = RMSNorm(4 * d), conv(4 * d, 2 * latent, 1)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = self.conv1(x, stream)
@@ -161,22 +159,22 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latent to clip."""
 
-    def __init__(self, conv: Conv, base: int, latent: int) -> None:
+    def __init__(self, conv: FrameConv, base: int, latent: int) -> None:
         super().__init__()
-        d, time = base, conv is CausalConv
+        d, time = base, issubclass(conv, TimeConv)
 
-        def blocks(inputs: int, outputs: int) -> list[nn.Module]:
-            return [Block(conv, inputs, outputs), *[Block(conv, outputs, outputs) for _ in range(2)]]
+        def blocks(inputs: int, outputs: int, group: int) -> list[nn.Module]:
+            return [Block(conv, inputs, outputs, group), *[Block(conv, outputs, outputs, group) for _ in range(2)]]
 
-        self.conv1 = conv(latent, 4 * d)
-        self.middle = nn.ModuleList([Block(conv, 4 * d, 4 * d), Attention(4 * d), Block(conv, 4 * d, 4 * d)])
+        self.conv1 = conv(latent, 4 * d, 1)
+        self.middle = nn.ModuleList([Block(conv, 4 * d, 4 * d, 1), Attention(4 * d), Block(conv, 4 * d, 4 * d, 1)])
         self.upsamples = nn.ModuleList(
             [
-                *blocks(4 * d, 4 * d), Up(4 * d, time), *blocks(2 * d, 4 * d), Up(4 * d, time),
-                *blocks(2 * d, 2 * d), Up(2 * d, time=False), *blocks(d, d),
+                *blocks(4 * d, 4 * d, 1), Up(4 * d, time), *blocks(2 * d, 4 * d, 2), Up(4 * d, time),
+                *blocks(2 * d, 2 * d, 4), Up(2 * d, time=False), *blocks(d, d, 4),
             ]
         )  # fmt: skip
-        self.norm, self.head = RMSNorm(d), conv(d, 3)
+        self.norm, self.head = RMSNorm(d), conv(d, 3, 4)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = self.conv1(x, stream)
@@ -188,7 +186,7 @@ class Decoder(nn.Module):
 class CausalVAE(VideoVAE):
     """The baseline: clips [B,3,T,H,W] in 0..1 to latents [B,z,1+(T−1)/4,H/8,W/8] and back; see VideoVAE."""
 
-    conv: Conv = CausalConv
+    conv: FrameConv = CausalConv
     live_maps = 12.0
     slot_maps = 25.0
     # causal convolutions reach two frames back each: 12 of them at one latent a step, 24 latents; the others, 14
@@ -222,3 +220,26 @@ class ImageVAE(CausalVAE):
     chunk_frames = GROUP
     live_maps, slot_maps = 10.0, 0.0
     decoder_preroll = encoder_preroll = 0
+
+    def __init__(self, config: CausalVAEConfig) -> None:
+        super().__init__(config)
+        _begin(self)
+
+
+@torch.no_grad()
+def _begin(network: ImageVAE) -> None:
+    """Weights to train from: convolutions that keep a signal's size, quiet side branches, a narrow posterior.
+
+    With those of torch, biases drown the latent, which the norms behind it bring to one size: brightness is learned
+    hundreds of steps later.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    for module in network.modules():
+        if isinstance(module, Block):
+            module.conv2.weight.mul_(0.2)
+        elif isinstance(module, AttentionBlock):
+            module.proj.weight.mul_(0.1)
+    network.conv1.bias[network.latent_channels :] = -6.0  # type: ignore[index]

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.backbones.vae_layers import Stream, TimeConv
+from vcodec.backbones.vae_layers import CausalConv, ImageConv, Stream, TimeConv
 
-__all__ = ["GroupCausalConv"]
+__all__ = ["FrameConv", "GroupCausalConv"]
 
 _WIDE = 32  # channels from which the fast way pays
 
@@ -139,3 +139,7 @@ class GroupCausalConv(TimeConv):
             folded = torch.einsum("pt,oithw->poihw", rows, weight)
             self._folded = key, tuple(w.contiguous(memory_format=torch.channels_last) for w in folded)
         return self._folded[1]
+
+
+# the convolutions over frames that are made and called alike
+FrameConv = type[ImageConv] | type[CausalConv] | type[GroupCausalConv]

@@ -6,7 +6,8 @@
                                            the image VAE's own quality, before a step of training
 
 All that the video model has beyond the image VAE starts as nothing: further attention adds zero, atrous branches are
-left out by the pointwise convolution behind them.
+left out by the pointwise convolution behind them.  Other layouts of the ablation start alike, W at the tap that meets
+the frame itself.
 """
 
 from __future__ import annotations
@@ -18,19 +19,31 @@ import torch
 from torch import Tensor
 
 from vcodec.backbones import causalvae, ivvae
-from vcodec.backbones.vae_layers import AttentionBlock, CausalConv, RMSNorm
+from vcodec.backbones.vae_layers import AttentionBlock, RMSNorm, TimeConv
+from vcodec.backbones.videovae import VideoVAE
 from vcodec.errors import InputError
 
-__all__ = ["THIRD_BRANCH_FRAME", "inflate_causal", "inflate_ktc"]
+__all__ = ["THIRD_BRANCH_FRAME", "inflate", "inflate_causal", "inflate_ktc"]
 
 THIRD_BRANCH_FRAME = 2  # of a group, 0..3: what the 3D half holds at the start
 
 
+def inflate(image: causalvae.ImageVAE, video: VideoVAE) -> None:
+    """Set a video VAE's weights from the image VAE that it starts from; raises InputError where that is another."""
+    if isinstance(video, ivvae.IVVAE):
+        inflate_ktc(image, video)
+    elif isinstance(video, causalvae.CausalVAE) and not isinstance(video, causalvae.ImageVAE):
+        inflate_causal(image, video)
+    else:
+        raise InputError(f"an image VAE does not start a {type(video).__name__}: inflate it into ivvae or causalvae")
+
+
 @torch.no_grad()
-def inflate_causal(image: causalvae.ImageVAE, video: causalvae.CausalVAE, tap: int = 2) -> None:
+def inflate_causal(image: causalvae.ImageVAE, video: causalvae.CausalVAE, tap: int | None = None) -> None:
     """Set a causal VAE's weights from an image VAE of the same base and latent channels; raises InputError.
 
-    tap: where the kernel goes, 2 the last, which shows the image VAE's own pictures from the start, or 1 the middle.
+    tap: where the kernel goes; default: to the frame itself (of causal convolutions the last, of group causal ones the
+    middle), which shows the image VAE's own pictures from the start.
     """
     _check(image, video, 1)
     own = dict(image.named_parameters())
@@ -40,9 +53,9 @@ def inflate_causal(image: causalvae.ImageVAE, video: causalvae.CausalVAE, tap: i
             target.zero_()
         elif name in own:
             source = own[name]
-            if isinstance(module, CausalConv) and target.ndim == 5:
+            if isinstance(module, TimeConv) and target.ndim == 5:
                 target.zero_()
-                target[:, :, tap] = source
+                target[:, :, module.present if tap is None else tap] = source
             else:
                 target.copy_(source)
         else:
@@ -73,6 +86,8 @@ def inflate_ktc(image: causalvae.ImageVAE, video: ivvae.IVVAE) -> None:
             up.time_conv.weight[:, :, 0, 0, 0] = torch.eye(up.time_conv.in_channels).repeat(2, 1)
             torch.nn.init.zeros_(up.time_conv.bias)  # type: ignore[arg-type]
     pac: Any = video.encoder.head["2"]
+    if not hasattr(pac, "PAC_conv"):
+        return
     z = video.latent_channels
     pac.PAC_conv.conv.weight.zero_()
     pac.PAC_conv.conv.bias.zero_()
@@ -104,7 +119,8 @@ def _pairs(image: causalvae.ImageVAE, video: ivvae.IVVAE) -> list[tuple[Any, Any
     g: Any
     e, f, d, g = image.encoder, video.encoder, image.decoder, video.decoder
     pairs: list[tuple[Any, Any]] = [(e.conv1, f.conv1), *zip(e.downsamples, layers(f.downsamples))]
-    pairs += [*zip(e.middle, f.middle), (e.norm, f.head["0"]), (e.head, f.head["2"].PAC_1)]
+    last = getattr(f.head["2"], "PAC_1", f.head["2"])
+    pairs += [*zip(e.middle, f.middle), (e.norm, f.head["0"]), (e.head, last)]
     pairs += [(image.conv1, video.conv1), (image.conv2, video.conv2), (d.conv1, g.conv1), *zip(d.middle, g.middle)]
     return [*pairs, *zip(d.upsamples, layers(g.upsamples)), (d.norm, g.head["0"]), (d.head, g.head["2"])]
 
@@ -142,11 +158,10 @@ def _joint(source: Any, target: Any) -> None:
 
 def _branches(source: Any, flat: Any, deep: Any) -> None:
     """2D branch reads the first half of the input, 3D branch the second; both read the picture itself."""
-    weight: Tensor = source.weight
-    inputs = weight.shape[1]
-    flat.weight.zero_()
-    flat.weight[:, :inputs] = weight
-    deep.weight.zero_()
-    deep.weight[:, -inputs:, deep.kernel_size[0] // 2] = weight
-    for conv in (flat, deep):
+    inputs = source.weight.shape[1]
+    for conv, part in ((flat, slice(inputs)), (deep, slice(-inputs, None))):
+        weight: Tensor = conv.weight
+        weight.zero_()
+        present = weight if weight.ndim == 4 else weight[:, :, getattr(conv, "present", weight.shape[2] // 2)]
+        present[:, part] = source.weight
         conv.bias.copy_(source.bias)

@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.backbones.group_conv import GroupCausalConv
+from vcodec.backbones.group_conv import FrameConv, GroupCausalConv
 from vcodec.backbones.vae_layers import (
     AttentionBlock,
+    ImageConv,
     RMSNorm,
     Stream,
     frame_pairs,
@@ -32,7 +33,7 @@ from vcodec.backbones.vae_layers import (
 )
 from vcodec.backbones.videovae import VideoVAE
 
-__all__ = ["IVVAE", "PRESETS", "IVVAEConfig"]
+__all__ = ["IVVAE", "PRESETS", "IVVAEConfig", "Layout"]
 
 
 @dataclass(frozen=True)
@@ -60,21 +61,38 @@ PRESETS = {
 }
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What the paper's ablation varies (tables 4 and 5); as it stands here it is the paper's model."""
+
+    keyframes: FrameConv = ImageConv
+    """convolution of the 2D half"""
+    motion: FrameConv = GroupCausalConv
+    """convolution of the 3D half"""
+    enhanced: bool = True
+    """temporal motion perception enhancement (section 3.4): PAC, and attention beyond the image VAE's two"""
+
+
 class KTCConv(nn.Module):
     """The unit of keyframe-based temporal compression (figure 2b): both branches read the whole input."""
 
-    def __init__(self, inputs: int, outputs: int, group: int) -> None:
+    def __init__(self, inputs: int, outputs: int, group: int, layout: Layout) -> None:
         """inputs: channels of both halves; outputs: of each."""
         super().__init__()
-        self.conv_2d = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.conv_3d = GroupCausalConv(inputs, outputs, group)
+        self.conv_2d = layout.keyframes(inputs, outputs, group)
+        self.conv_3d = layout.motion(inputs, outputs, group)
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
-        if learns(x, self.conv_2d.weight):
-            return torch.cat([self.conv_2d(x), self.conv_3d(x, stream)], 1)
+        if learns(x, self.conv_2d.weight) or not self.quick:
+            return torch.cat([self.conv_2d(x, stream), self.conv_3d(x, stream)], 1)
         line = stream.line("normed", x.shape[1], x)
         line[len(line) - len(x) :] = x
         return self.infer(line, stream, self.empty(x))
+
+    @property
+    def quick(self) -> bool:
+        """Whether there is a quicker way without gradients (`infer`): in the paper's own layout."""
+        return isinstance(self.conv_2d, ImageConv) and isinstance(self.conv_3d, GroupCausalConv)
 
     def empty(self, x: Tensor) -> Tensor:
         """Memory for what comes of frames."""
@@ -83,8 +101,9 @@ class KTCConv(nn.Module):
 
     def infer(self, line: Tensor, stream: Stream, out: Tensor) -> Tensor:
         """The same without gradients; line: see GroupCausalConv.infer."""
+        assert isinstance(self.conv_3d, GroupCausalConv)
         width = self.conv_2d.out_channels
-        out[:, :width] = self.conv_2d(line[len(line) - len(out) :])
+        out[:, :width] = self.conv_2d(line[len(line) - len(out) :], stream)
         self.conv_3d.infer(line, stream, out[:, width:])
         return out
 
@@ -118,14 +137,14 @@ class JointConv(nn.Module):
 class KTCBlock(nn.Module):
     """norm, SiLU, KTC conv, twice, with a skip connection. Widths are of a half."""
 
-    def __init__(self, inputs: int, outputs: int, group: int) -> None:
+    def __init__(self, inputs: int, outputs: int, group: int, layout: Layout) -> None:
         super().__init__()
         self.residual = nn.ModuleDict(
             {
                 "0": RMSNorm(2 * inputs, 2),
-                "2": KTCConv(2 * inputs, outputs, group),
+                "2": KTCConv(2 * inputs, outputs, group, layout),
                 "3": RMSNorm(2 * outputs, 2),
-                "6": KTCConv(2 * outputs, outputs, group),
+                "6": KTCConv(2 * outputs, outputs, group, layout),
             }
         )
         if inputs != outputs:
@@ -134,7 +153,7 @@ class KTCBlock(nn.Module):
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         norm1, conv1, norm2, conv2 = (self.residual[n] for n in ("0", "2", "3", "6"))
         skip = self.shortcut(x) if hasattr(self, "shortcut") else x
-        if learns(x, self.residual["0"].gamma):  # type: ignore[arg-type]
+        if learns(x, self.residual["0"].gamma) or not conv1.quick:  # type: ignore[arg-type]
             y = conv2(norm_silu(norm2, conv1(norm_silu(norm1, x), stream)), stream)
             return torch.as_tensor(y + skip)
         return self._infer(x, stream).add_(skip)
@@ -286,23 +305,39 @@ class Head(nn.Module):
         return torch.cat(out)
 
 
+class WholeHead(KTCConv):
+    """The decoder's last convolutions where both need their past: all frames of both branches, then what is shown."""
+
+    def __init__(self, width: int, layout: Layout) -> None:
+        super().__init__(2 * width, 3, 4, layout)
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:
+        keys, others = super().forward(x, stream).chunk(2, 1)
+        number = torch.arange(x.shape[0], device=x.device) // stream.batch - int(stream.first)
+        key = (number % 4 == 0) | (number < 0)
+        return torch.where(key.view(-1, 1, 1, 1), keys, others)
+
+
 class Encoder(nn.Module):
     """Clip to the features behind mean and variance."""
 
-    def __init__(self, base: int, latent: int) -> None:
+    def __init__(self, base: int, latent: int, layout: Layout) -> None:
         super().__init__()
         d = base
-        self.conv1 = KTCConv(3, d, 4)
+
+        def blocks(inputs: int, outputs: int, group: int) -> list[nn.Module]:
+            return [KTCBlock(inputs, outputs, group, layout), KTCBlock(outputs, outputs, group, layout)]
+
+        self.conv1 = KTCConv(3, d, 4, layout)
         self.downsamples = nn.ModuleList(
             [
-                KTCBlock(d, d, 4), KTCBlock(d, d, 4), Down(d, time=False),
-                KTCBlock(d, 2 * d, 4), KTCBlock(2 * d, 2 * d, 4), Down(2 * d, time=True),
-                KTCBlock(2 * d, 4 * d, 2), KTCBlock(4 * d, 4 * d, 2), Down(4 * d, time=True),
-                Attention(4 * d), JointBlock(4 * d), Attention(4 * d), JointBlock(4 * d), Attention(4 * d),
+                *blocks(d, d, 4), Down(d, time=False), *blocks(d, 2 * d, 4), Down(2 * d, time=True),
+                *blocks(2 * d, 4 * d, 2), Down(4 * d, time=True), *_joint(4 * d, layout, "a-a-a"),
             ]
         )  # fmt: skip
         self.middle = nn.ModuleList([JointBlock(4 * d), Attention(4 * d), JointBlock(4 * d)])
-        self.head = nn.ModuleDict({"0": RMSNorm(8 * d, 2), "2": ParallelAtrousConv(4 * d, latent)})
+        last = ParallelAtrousConv(4 * d, latent) if layout.enhanced else JointConv(8 * d, 2 * latent)
+        self.head = nn.ModuleDict({"0": RMSNorm(8 * d, 2), "2": last})
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = self.conv1(x, stream)
@@ -314,21 +349,24 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latent to clip."""
 
-    def __init__(self, base: int, latent: int) -> None:
+    def __init__(self, base: int, latent: int, layout: Layout) -> None:
         super().__init__()
         d = base
+
+        def blocks(inputs: int, outputs: int, group: int) -> list[nn.Module]:
+            more = [KTCBlock(outputs, outputs, group, layout) for _ in range(2)]
+            return [KTCBlock(inputs, outputs, group, layout), *more]
+
         self.conv1 = JointConv(latent, 8 * d)
         self.middle = nn.ModuleList([JointBlock(4 * d), Attention(4 * d), JointBlock(4 * d)])
         self.upsamples = nn.ModuleList(
             [
-                JointBlock(4 * d), Attention(4 * d), JointBlock(4 * d), Attention(4 * d),
-                JointBlock(4 * d), Attention(4 * d), Up(4 * d, time=True),
-                KTCBlock(2 * d, 4 * d, 2), KTCBlock(4 * d, 4 * d, 2), KTCBlock(4 * d, 4 * d, 2), Up(4 * d, time=True),
-                KTCBlock(2 * d, 2 * d, 4), KTCBlock(2 * d, 2 * d, 4), KTCBlock(2 * d, 2 * d, 4), Up(2 * d, time=False),
-                KTCBlock(d, d, 4), KTCBlock(d, d, 4), KTCBlock(d, d, 4),
+                *_joint(4 * d, layout, "-a-a-a"), Up(4 * d, time=True), *blocks(2 * d, 4 * d, 2), Up(4 * d, time=True),
+                *blocks(2 * d, 2 * d, 4), Up(2 * d, time=False), *blocks(d, d, 4),
             ]
         )  # fmt: skip
-        self.head = nn.ModuleDict({"0": RMSNorm(2 * d, 2), "2": Head(d)})
+        frugal = (layout.keyframes, layout.motion) == (ImageConv, GroupCausalConv)
+        self.head = nn.ModuleDict({"0": RMSNorm(2 * d, 2), "2": Head(d) if frugal else WholeHead(d, layout)})
 
     def forward(self, x: Tensor, stream: Stream) -> Tensor:
         x = self.conv1(x)
@@ -338,15 +376,23 @@ class Decoder(nn.Module):
         return torch.as_tensor(self.head["2"](norm_silu(self.head["0"], x), stream))
 
 
+def _joint(width: int, layout: Layout, order: str) -> list[nn.Module]:
+    """Layers at one frame a group: a residual block for each "-", attention for each "a" where motion is enhanced."""
+    wanted = order if layout.enhanced else order.replace("a", "")
+    return [Attention(width) if kind == "a" else JointBlock(width) for kind in wanted]
+
+
 class IVVAE(VideoVAE):
     """Clips [B,3,T,H,W] in 0..1 to latents [B,z,1+(T−1)/4,H/8,W/8] and back; see VideoVAE."""
+
+    layout = Layout()
 
     def __init__(self, config: IVVAEConfig) -> None:
         super().__init__(config)
         z = config.latent_channels
         self.halves = 2
-        self.encoder = Encoder(config.base, z)
-        self.decoder = Decoder(config.base, z)
+        self.encoder = Encoder(config.base, z, self.layout)
+        self.decoder = Decoder(config.base, z, self.layout)
         self.conv1 = KTCPoint(2 * z, z)
         self.conv2 = KTCPoint(z, z // 2)
         self.finish()

@@ -8,7 +8,8 @@ from one call to the next: the last frames of its input, nothing else).
     group causal   [before | g0 g1 g2 g3 | 0] ─► 3 taps      a group sees itself and the frame before it (GCConv)
     causal         [before before | frame]    ─► 3 taps      a frame sees the two before it (MagViT-v2)
 
-The first frame of all is convolved as an image, where it stands for the frames before it as well.
+The first frame of all is convolved as an image, where it stands for the frames before it as well.  These two and
+`ImageConv`, which sees each frame alone, are made and called alike, so that networks take any of them (`FrameConv`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from vcodec.errors import InputError
 __all__ = [
     "AttentionBlock",
     "CausalConv",
+    "ImageConv",
     "RMSNorm",
     "Stream",
     "TimeConv",
@@ -135,10 +137,23 @@ class AttentionBlock(nn.Module):
         return x + out.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
 
+class ImageConv(nn.Conv2d):
+    """A 3×3 convolution of each frame alone, called like one over time."""
+
+    def __init__(self, inputs: int, outputs: int, group: int = 1) -> None:
+        """group: plays no part."""
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor, stream: Stream) -> Tensor:  # type: ignore[override]
+        return super().forward(x)
+
+
 class TimeConv(nn.Conv3d, ABC):
     """A convolution over time and space with three taps in time; kept as a Conv3d for its weights."""
 
     slot = ""
+    #: the tap that meets the frame itself
+    present = 1
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
         super().__init__(inputs, outputs, (3, kernel, kernel))
@@ -160,6 +175,12 @@ class TimeConv(nn.Conv3d, ABC):
 
 class CausalConv(TimeConv):
     """Causal convolution: each frame sees itself and the two before it; at the start the first frame repeats."""
+
+    present = 2
+
+    def __init__(self, inputs: int, outputs: int, group: int = 1, kernel: int = 3) -> None:
+        """group: plays no part; kernel: rows and columns."""
+        super().__init__(inputs, outputs, kernel)
 
     def image(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight.sum(2), self.bias, padding=self.space)

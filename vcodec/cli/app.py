@@ -46,6 +46,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 _STUDIES: dict[str, Callable[..., None]] = {
     "cache": study_cache.cache,
     "digits": study.digits,
+    "ivvae": study.ivvae,
     "qae": study.qae,
 }
 

@@ -10,7 +10,7 @@ import typer
 from vcodec.cli import options
 from vcodec.cli.display import show, show_json
 
-__all__ = ["digits", "qae"]
+__all__ = ["digits", "ivvae", "qae"]
 
 MnistDir = Annotated[
     Path | None,
@@ -54,6 +54,52 @@ def qae(
         for names, found in made["bd_rate"].items():
             percent = "no comparison" if found is None else f"{found['percent']:+.1f} %"
             show(f"{percent:>13}  {names.replace(' | ', ' against ')}")
+        show(f"{output / 'README.md'}: tables and figures")
+
+
+def ivvae(
+    output: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for tables, figures and runs.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[DATA]...", help="Videos, or folders of them; none for digits drawn by the program."),
+    ] = None,
+    scale: Annotated[
+        str, typer.Option("--scale", metavar="NAME", help="quick (minutes), hour, or paper (weeks on a GPU).")
+    ] = "quick",
+    lpips: Annotated[
+        list[Path] | None,
+        typer.Option("--lpips", metavar="FILE", help="LPIPS' weights, to have it in the loss; may be repeated."),
+    ] = None,
+    device: options.Device = "auto",
+    threads: options.Threads = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 0,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """The ablation of the paper iv-vae at equal steps: GCConv, KTC, TMPE, 3D+3D, and Z of 4, 8 and 16.
+
+    An image VAE is trained, inflated into each model, and each is trained on the same clips. Called again with the
+    same folder, it goes on where it stopped.
+    """
+    from vcodec.cli.display import note
+    from vcodec.studies.ivvae import run
+
+    made = run(
+        data or [],
+        output,
+        scale,
+        lpips=lpips or (),
+        device=device,
+        threads=threads,
+        seed=seed,
+        show=(lambda line: None) if quiet else note,
+    )
+    if as_json:
+        show_json(made)
+    elif not quiet:
+        for row in made["ablation"]:
+            deviation = row["psnr"]["std"]
+            show(f"{row['psnr']['mean']:7.2f} dB{'' if deviation is None else f' ± {deviation:.2f}'}  {row['variant']}")
         show(f"{output / 'README.md'}: tables and figures")
 
 

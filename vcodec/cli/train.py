@@ -35,7 +35,12 @@ def train(
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Length of the run in updates instead.")] = None,
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="FILE", help="Checkpoint to start from; default: what the recipe says."),
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Checkpoint to start from: of the same codec, or of an imagevae to inflate into ivvae or causalvae; "
+            "default: what the recipe says.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where FILE's run stands, if it was begun.")] = False,
     device: options.Device = "auto",

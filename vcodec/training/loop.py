@@ -64,22 +64,22 @@ class Tally:
 class Batches:
     """Batch n of a run, made in a thread while the step before it is computed."""
 
-    def __init__(self, dataset: Dataset, size: int, crop: int, seed: int) -> None:
-        self.dataset, self.size, self.crop, self.seed = dataset, size, crop, seed
+    def __init__(self, dataset: Dataset, size: int, seed: int) -> None:
+        self.dataset, self.size, self.seed = dataset, size, seed
         self._thread = ThreadPoolExecutor(1)
-        self._begun: tuple[tuple[int, int], Future[AnyBatch]] | None = None
+        self._begun: tuple[tuple[int, int, int], Future[AnyBatch]] | None = None
 
-    def begin(self, number: int, frames: int) -> None:
+    def begin(self, number: int, frames: int, crop: int) -> None:
         """Begin a batch that will be wanted next."""
-        self._begun = (number, frames), self._thread.submit(self._make, number, frames)
+        self._begun = (number, frames, crop), self._thread.submit(self._make, number, frames, crop)
 
-    def take(self, number: int, frames: int) -> AnyBatch:
+    def take(self, number: int, frames: int, crop: int) -> AnyBatch:
         """A batch, whether or not it was the one begun."""
         begun, self._begun = self._begun, None
-        return begun[1].result() if begun and begun[0] == (number, frames) else self._make(number, frames)
+        return begun[1].result() if begun and begun[0] == (number, frames, crop) else self._make(number, frames, crop)
 
-    def _make(self, number: int, frames: int) -> AnyBatch:
-        return self.dataset.batch(np.random.default_rng((self.seed, number)), self.size, frames, self.crop)
+    def _make(self, number: int, frames: int, crop: int) -> AnyBatch:
+        return self.dataset.batch(np.random.default_rng((self.seed, number)), self.size, frames, crop)
 
 
 class Trainer:
@@ -100,7 +100,7 @@ class Trainer:
         self.objective = cast(Objective, model)
         self.logs = logs or Logs(folder)
         self.dataset, self.held_back = dataset.split(recipe.held_back)
-        self.batches = Batches(self.dataset, recipe.batch, recipe.crop, seed)
+        self.batches = Batches(self.dataset, recipe.batch, seed)
         groups: dict[float, list[nn.Parameter]] = {}
         self.parts: dict[str, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
@@ -186,8 +186,8 @@ class Trainer:
         """Loss of the global batch, and its terms; the gradients of its mean are in the parameters."""
         recipe, step = self.recipe, self.step
         ks = self.objective.draw(np.random.default_rng((self.seed, 1, step)), recipe.batch)
-        batch = self.batches.take(step, self._frames(step))
-        self.batches.begin(step + 1, self._frames(step + 1))
+        batch = self.batches.take(step, *self._shape(step))
+        self.batches.begin(step + 1, *self._shape(step + 1))
         size = recipe.batch // self.pieces
         total = torch.zeros(1, device=self.device)
         sums: dict[str, Tensor] = {}
@@ -205,10 +205,14 @@ class Trainer:
         self.ranks.share_buffers(self.model)
         return float(self.ranks.sum(total)), {n: float(t) for n, t in sums.items()}
 
-    def _frames(self, step: int) -> int:
-        """Frames of a step's crops."""
-        several = self.recipe.frames
-        return several[min(len(several) - 1, int(self.schedule.share(step) * len(several)))]
+    def _shape(self, step: int) -> tuple[int, int]:
+        """Frames and side of a step's crops."""
+        recipe = self.recipe
+        count = len(recipe.frames)
+        at = min(count - 1, int(self.schedule.share(step) * count))
+        if recipe.mixed:
+            at = int(np.random.default_rng((self.seed, 3, step)).integers(count))
+        return recipe.frames[at], recipe.crops[at] if recipe.crops else recipe.crop
 
     def _clip(self) -> tuple[bool, dict[str, float]]:
         """Hold each part's gradient to a little over its usual norm: one wild batch would be remembered by Adam's

@@ -8,11 +8,14 @@ from typing import Any
 
 from torch import nn
 
+from vcodec.backbones.causalvae import ImageVAE
+from vcodec.backbones.inflation import inflate
+from vcodec.backbones.videovae import VideoVAE
 from vcodec.checkpoint import Parts, load_codec, new_parts
 from vcodec.codec import Codec
 from vcodec.datasets.base import Dataset
 from vcodec.entropy.context import ContextConfig, ContextNet
-from vcodec.errors import UsageError, WeightsError
+from vcodec.errors import InputError, UsageError, WeightsError
 from vcodec.registry import codec_entry
 from vcodec.training.adapting import adapted
 from vcodec.training.freezing import freeze
@@ -102,7 +105,7 @@ FREEZERS: dict[str, Callable[[Parts, Any, Recipe, Dataset, Shown], Codec]] = {
 
 
 def start_of(plan: Recipe, weights: Path | None) -> Codec | None:
-    """What training starts from, None for nothing: a checkpoint of the same codec, or what the recipe says.
+    """What training starts from, None for nothing: a checkpoint, or what the recipe says.
 
     Raises UsageError, WeightsError.
     """
@@ -114,14 +117,16 @@ def start_of(plan: Recipe, weights: Path | None) -> Codec | None:
 
 
 def new_objective(plan: Recipe, start: Codec | None) -> tuple[Parts, nn.Module]:
-    """(the codec's parts, the model with its loss), from scratch or from a codec of the same name.
+    """(the codec's parts, the model with its loss), from scratch or from another codec.
 
-    Raises UsageError, WeightsError.
+    start: the same codec, whose training goes on, or an image VAE to inflate into a video VAE.
+    Raises UsageError, WeightsError, InputError.
     """
     entropy = codec_entry(plan.codec).entropy
     if start is not None and start.name != plan.codec:
-        raise UsageError(f"--weights holds codec '{start.name}', not '{plan.codec}'")
-    parts = new_parts(plan.codec, plan.model or (start.config if start else None))
+        parts, start = _inflated(plan, start), None
+    else:
+        parts = new_parts(plan.codec, plan.model or (start.config if start else None))
     if start is not None:
         try:
             parts.backbone.load_state_dict(start.backbone.state_dict())
@@ -134,6 +139,24 @@ def new_objective(plan: Recipe, start: Codec | None) -> tuple[Parts, nn.Module]:
         fitting = ", ".join(name for name, (_, entropies) in OBJECTIVES.items() if entropy in entropies)
         raise UsageError(f"codec '{plan.codec}' is not trained with the loss '{loss}'; use {fitting}")
     return parts, build(parts, plan, start)
+
+
+def _inflated(plan: Recipe, start: Codec) -> Parts:
+    """A new video VAE with the weights of an image VAE."""
+    parts = new_parts(plan.codec, plan.model)
+    video = parts.backbone
+    if not isinstance(start.backbone, ImageVAE) or not isinstance(video, VideoVAE) or isinstance(video, ImageVAE):
+        raise UsageError(
+            f"--weights holds codec '{start.name}', not '{plan.codec}': start from the same codec, or ivvae and "
+            "causalvae from an imagevae"
+        )
+    try:
+        inflate(start.backbone, video)
+    except InputError as error:
+        raise InputError(
+            f"--weights: {error}; train one with --recipe imagevae, --codec and --set model.backbone.base"
+        ) from error
+    return parts
 
 
 def frozen(

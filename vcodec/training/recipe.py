@@ -58,6 +58,10 @@ class Recipe:
     """side of a crop, luma samples, a multiple of 32"""
     frames: tuple[int, ...] = (4,)
     """frames of a crop, one entry for each equal part of the run"""
+    crops: tuple[int, ...] = ()
+    """sides of the crops that go with ``frames``, entry by entry; empty: ``crop`` for all"""
+    mixed: bool = False
+    """entries of ``frames`` and ``crops`` drawn anew for each step, not one after the other"""
     low_precision: bool = True
     """bf16 inside networks that offer it"""
     learning_rate: float = 5e-4
@@ -112,6 +116,8 @@ class Recipe:
                 raise InputError(f"recipe: '{name}' must be at least 1, not {getattr(self, name)}")
         if self.steps < 0 or not self.frames or min(self.frames) < 1:
             raise InputError("recipe: 'steps' must be at least 0 and 'frames' a list of numbers from 1")
+        if self.crops and (len(self.crops) != len(self.frames) or min(self.crops) < 1):
+            raise InputError("recipe: 'crops' must be empty or have a side, at least 1, for each entry of 'frames'")
 
 
 def recipe_names() -> list[str]:

@@ -47,7 +47,8 @@ def run(
 
     data: files and folders, as the recipe's kind of data wants them (none for generated data).
     codec: default: the recipe's, or qae.  recipe: default: the codec's own.  changes: ``key=value`` over the recipe.
-    minutes, steps: length of the run in place of the recipe's.  weights: start from this checkpoint.
+    minutes, steps: length of the run in place of the recipe's.  weights: start from this checkpoint, of the same codec
+    or of an image VAE that is inflated.
     workers: processes that decode the material; default: all cores.
     Under torchrun, each process calls this alike; process 0 writes.
 

@@ -10,7 +10,7 @@ the codec's pictures without their gradient.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ class VAEConfig:
     """files of LPIPS' weights (losses.Lpips.load); never downloaded"""
     gan: float = 0.0
     """of the critic's judgement; 0: no critic"""
+    gan_by_crop: Mapping[str, float] = field(default_factory=dict)
+    """the same for crops of a side, in place of ``gan``: ``{512 = 0.1}``"""
     gan_start: int = 2000
     """updates before the critic begins"""
     critic_width: int = 32
@@ -60,6 +62,11 @@ class VAEConfig:
         if "lpips_weights" in values:
             given = values["lpips_weights"]
             values["lpips_weights"] = tuple(given) if isinstance(given, list) else (given,)
+        sizes = values.get("gan_by_crop", {})
+        if not isinstance(sizes, Mapping) or not all(
+            side.isdecimal() and isinstance(weight, (int, float)) for side, weight in sizes.items()
+        ):
+            raise InputError(f"recipe: 'vae.gan_by_crop' must be a table of weights like {{512 = 0.1}}, not {sizes!r}")
         config = cls(**values)
         if config.lpips and not config.lpips_weights:
             raise UsageError(
@@ -76,6 +83,8 @@ class VAE(nn.Module):
     """
 
     validation_ks = (UNQUANTIZED,)
+    #: on a CPU bf16 gains a tenth of the time, and convolutions of some shapes give NaN
+    low_precision_devices: tuple[str, ...] = ("cuda",)
 
     def __init__(self, backbone: Backbone, config: VAEConfig) -> None:
         super().__init__()
@@ -88,6 +97,7 @@ class VAE(nn.Module):
         # updates seen: the critic's start is part of the state of the run
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self.updates: Tensor
+        self.low_precision = False  # bf16 in the networks (training), where they run in it
         self._lpips = [Lpips.load([Path(p) for p in config.lpips_weights])] if config.lpips else []
 
     def draw(self, rng: np.random.Generator, size: int) -> list[int]:
@@ -95,9 +105,11 @@ class VAE(nn.Module):
 
     def forward(self, batch: AnyBatch, ks: list[int], balance: float) -> Measure:
         clip = batch.clip(self.pixel_format)
-        mean, logvar = self._posterior(clip)
-        z = reparametrized(mean, logvar) if self.training else mean
-        hat, _ = self.backbone.decode(Latent(z), None, 256)
+        low = self.low_precision and clip.device.type in self.low_precision_devices
+        with torch.autocast(clip.device.type, torch.bfloat16, enabled=low):
+            mean, logvar = (t.float() for t in self._posterior(clip))
+            z = reparametrized(mean, logvar) if self.training else mean
+            hat = self.backbone.decode(Latent(z), None, 256)[0].float()
         hat = hat[..., : clip.shape[2], : clip.shape[3], : clip.shape[4]]  # whole groups of frames are decoded
         config = self.config
         terms = {"mae": mae(clip, hat), "kl": kl(mean, logvar)}
@@ -111,7 +123,8 @@ class VAE(nn.Module):
             constant = {n: p.detach() for n, p in self.critic.named_parameters()}
             terms["fooling"] = fooling_loss(functional_call(self.critic, constant, (shown,)))
             terms["critic"] = critic_loss(self.critic(seen), self.critic(shown.detach()))
-            loss = loss + config.gan * terms["fooling"] + terms["critic"]
+            weight = config.gan_by_crop.get(str(clip.shape[-1]), config.gan)
+            loss = loss + weight * terms["fooling"] + terms["critic"]
         error = (hat - clip).detach().square().flatten(1).mean(1) * 255.0**2
         bits = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).detach().flatten(1).sum(1) / np.log(2.0)
         bpp = bits / batch.samples

@@ -78,12 +78,12 @@ def test_light_is_fitted_where_it_changed() -> None:
     chroma = torch.full((1, 2, SIZE[0] // 2, SIZE[1] // 2), 0.45)
     dark = luma * 0.75 + 10 / 255
     dark[..., :16, :32] = 1.0
-    found = fitted((dark, chroma), (luma, chroma), 0.01)
+    found = fitted((dark, chroma), [(luma, chroma)], 0.01)[:, 0]
     gain, offset = found[0, :2].tolist()
     assert abs(gain + 32) <= 2 and abs(offset - 20) <= 3
     near, _ = weighted(luma, chroma, found)
     assert (near - dark)[..., 16:, :].abs().mean() < 1 / 255
-    assert not fitted((luma, chroma), (luma, chroma), 0.01).any()
+    assert not fitted((luma, chroma), [(luma, chroma)], 0.01).any()
 
 
 def test_fading_light_is_cheap() -> None:

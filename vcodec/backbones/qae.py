@@ -215,16 +215,18 @@ class QAE(Backbone):
     @staticmethod
     def _moved(planes: tuple[Tensor, Tensor], state: QAEState, worth: float) -> dict[str, Tensor]:
         """Light and motion of a frame; worth: sum of absolute differences that a bit is worth."""
-        light = [fitted(planes, (state.luma, state.chroma), worth)]
-        last, _ = weighted(state.luma, state.chroma, light[0])
-        beside = None
-        light.append(torch.zeros_like(light[0]))
+        known = [(state.luma, state.chroma)]
         if state.memory[0] is not state.luma:
-            light[1] = fitted(planes, state.memory, worth)
-            beside, _ = weighted(*state.memory, light[1])
+            known.append(state.memory)
+        light = fitted(planes, known, worth)
+        last, _ = weighted(*known[0], light[:, 0])
+        beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         coarse, choice = motion.search(planes[0], motion.Reference.of(last), last, state.coarse, worth, beside)
-        light[1] = light[1] * coarse[:, 2].any()
-        return {"coarse": coarse, "choice": choice, "weights": torch.stack(light, 1)}
+        both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
+        both[:, 0] = light[:, 0]
+        if len(known) > 1 and coarse[:, 2].any():
+            both[:, 1] = light[:, 1]
+        return {"coarse": coarse, "choice": choice, "weights": both}
 
     # ------------------------------------------------------------------ Backbone
 

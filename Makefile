@@ -38,7 +38,7 @@ test: $(STAMP)
 
 # CLIPS="a.mp4 b.mkv": what to measure on.  Finished points and anchors are kept in bench/.
 bench-rd: $(STAMP)
-	$(BIN)/vcodec rd-curve $(CLIPS) --k 4,8,16,32,64,128 --anchor x264:veryfast:zerolatency --anchor x264:medium \
+	$(BIN)/vcodec rd-curve -f $(CLIPS) --k 4,8,16,32,64,128 --anchor x264:veryfast:zerolatency --anchor x264:medium \
 		--anchor x265:medium --cache bench/points -o bench/rd
 
 bench-speed: $(STAMP)

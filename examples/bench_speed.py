@@ -80,7 +80,9 @@ def measured(clip: Path, codec: str, k: int, repeats: int) -> dict[str, Any]:
 def command(*arguments: str | Path) -> dict[str, Any]:
     """What `vcodec ARGUMENTS` prints."""
     words = [sys.executable, "-m", "vcodec", *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}\n{done.stderr.strip()}")
     return dict(json.loads(done.stdout))
 
 

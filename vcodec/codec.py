@@ -28,7 +28,7 @@ from vcodec.backbones.base import Backbone, Grid, Latent
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
-from vcodec.scale import LAMBDA, cascaded, level_of, nominal_step
+from vcodec.scale import LAMBDA, cascaded, level_of, step_at
 
 __all__ = ["Codec", "Grid", "Payload", "Settings", "State"]
 
@@ -242,15 +242,9 @@ class Codec:
 
     def _cost(self, clip: Tensor, start: State, settings: Settings) -> float:
         """Bits of a closed-loop step, and what its distortion is worth in bits."""
-        k, fine = self._at(settings, start.steps)
-        latent, _ = self.backbone.encode(clip, start.backbone, k)
-        plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, start.entropy, k, fine)
-        writer = SymbolWriter()
-        self.entropy.emit(writer, plan)
-        hat, _ = self.backbone.decode(Latent(plan.hat, plan.side, None, latent.scratch), start.backbone, k)
-        step = nominal_step(level_of(k)) * 2.0 ** (-fine / 32.0)
-        error = float((hat - clip).square().sum()) * 255.0**2
-        return error / (LAMBDA * float(step) ** 2) + writer.expected_bits
+        payload, seen, _ = self.code(clip, start, settings)
+        error = 0.0 if seen is None else float((seen - clip).square().sum()) * 255.0**2
+        return error / (LAMBDA * step_at(*self._at(settings, start.steps)) ** 2) + payload.bits
 
     @torch.inference_mode()
     def decompress(

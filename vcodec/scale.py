@@ -18,6 +18,7 @@ __all__ = [
     "level_of",
     "levels_of",
     "nominal_step",
+    "step_at",
 ]
 
 LAMBDA = 0.134  # λ = LAMBDA · step², squared 8-bit levels a bit: the slope of D(R) at the nominal step
@@ -45,6 +46,11 @@ def levels_of(ks: list[int], device: torch.device | None = None) -> Tensor:
 def nominal_step(level: float) -> float:
     """The step, in 8-bit levels, that K stands for: 6.7 at K = 256, 112 at K = 2.  λ follows its square."""
     return 10.0 * math.exp2(EXPONENT * (7.0 - level))
+
+
+def step_at(k: int, fine: int) -> float:
+    """The nominal step of K, made finer: ``fine`` is in 32nds of an octave."""
+    return nominal_step(level_of(k)) * math.exp2(-fine / 32.0)
 
 
 def cascaded(k: int, fine: int, number: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from vcodec.entropy.context import TABLES, FrozenContext
 from vcodec.entropy.lattice import Port, ReadPort, WritePort, code_choice, code_flags, code_maps
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.errors import DamagedError
-from vcodec.scale import LAMBDA, level_of, levels_of, nominal_step
+from vcodec.scale import LAMBDA, levels_of, step_at
 
 __all__ = ["INDEX_SYMBOLS", "FrameEntropy", "FrameState", "Plan", "index_class"]
 
@@ -144,8 +144,7 @@ class FrameEntropy:
         """Decide what is sent of a frame's latent [1,C,1,h,w] and its side information."""
         at = self._place(quantizer, state, k)
         step = quantizer.step(at.level, at.kind, fine)
-        scale = nominal_step(level_of(k)) * 2.0 ** (-fine / 32.0)
-        price = LAMBDA * (scale / step).square() / (1.0 if weight is None else weight)
+        price = LAMBDA * (step_at(k, fine) / step).square() / (1.0 if weight is None else weight)
         low, high = quantizer.bounds(k)
         scaled = quantizer.scaled(values[:, :, 0], at.level, at.kind, at.phase, fine)
         chosen = self._choose(_Wish(scaled, low, high, price), state, self._rough(side, scaled.shape), k)

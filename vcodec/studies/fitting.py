@@ -8,6 +8,7 @@ from the history of held-back losses.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vcodec.errors import InputError
 from vcodec.training.recipe import Recipe
 from vcodec.training.state import load_state, save_state
 from vcodec.training.stopping import Stopper
 
-__all__ = ["Fit", "History", "fit", "stopped"]
+__all__ = ["Fit", "History", "claim", "fit", "stopped"]
 
 History = list[tuple[int, float]]
 
@@ -40,6 +42,15 @@ class Fit:
     """at held-back clips, evenly over the training"""
     average: float = 0.98
     """decay of the weights' moving average, which is what is looked at and kept"""
+
+
+def claim(folder: Path, asked: dict[str, Any]) -> None:
+    """Make ``folder`` that of the study with these settings; InputError where it is another's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "settings.json"
+    if note.exists() and json.loads(note.read_text("utf-8")) != asked:
+        raise InputError(f"{folder} holds a study with other settings; choose another -o")
+    note.write_text(json.dumps(asked, indent=1), "utf-8")
 
 
 def stopped(history: History, rule: str) -> tuple[int, float]:

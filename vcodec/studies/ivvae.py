@@ -27,7 +27,7 @@ from vcodec.datasets import open_dataset
 from vcodec.datasets.base import Batch, Dataset, Preparation
 from vcodec.errors import InputError
 from vcodec.models import device_named
-from vcodec.studies.fitting import Fit, History, fit
+from vcodec.studies.fitting import Fit, History, claim, fit
 from vcodec.studies.ivvae_report import summarize, write_report
 from vcodec.studies.reconstructing import measure_clips
 from vcodec.training.vae import VAE, VAEConfig
@@ -237,7 +237,6 @@ def run(
     if threads:
         torch.set_num_threads(threads)
     target = torch.device(device_named(device))
-    folder.mkdir(parents=True, exist_ok=True)
     asked = {
         "scale": scale,
         "seed": seed,
@@ -245,12 +244,9 @@ def run(
         "lpips": bool(lpips),
         **asdict(SCALES[scale]),
     }
-    note = folder / "settings.json"
-    if note.exists() and json.loads(note.read_text("utf-8")) != asked:
-        raise InputError(f"{folder} holds a study with other settings; choose another -o")
     kind = {"kind": "footage"} if data else {"kind": "moving-digits", "count": 300}
     material = open_dataset(kind, data, Preparation(folder / "cache"))
-    note.write_text(json.dumps(asked, indent=1), "utf-8")
+    claim(folder, asked)
     train, held = material.split(HELD_BACK)
     study = Study(folder, SCALES[scale], train, held, target, show, seed, tuple(str(p) for p in lpips))
     results: dict[str, Any] = {

@@ -8,7 +8,6 @@ Every point is a whole file of all test clips, written and read back; finished t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from vcodec.entropy.neighbours import NeighbourRate
 from vcodec.errors import InputError
 from vcodec.studies.anchors import ANCHORS, anchor_curve
 from vcodec.studies.clips import draw, open_digits, write_clips
-from vcodec.studies.fitting import Fit, History, fit, stopped
+from vcodec.studies.fitting import Fit, History, claim, fit, stopped
 from vcodec.studies.layers import fit_layers
 from vcodec.studies.measuring import Point, decoded_clips, measure, source_clips
 from vcodec.studies.models import Autoencoder, new_autoencoder
@@ -176,10 +175,7 @@ def _open(
     folder: Path, scale: str, mnist: bool, mnist_dir: Path | None, seed: int, show: Callable[[str], None]
 ) -> Study:
     asked = {"scale": scale, "mnist": mnist, "seed": seed, **asdict(SCALES[scale])}
-    note = folder / "settings.json"
-    if note.exists() and json.loads(note.read_text("utf-8")) != asked:
-        raise InputError(f"{folder} holds a study with other settings; choose another -o")
-    note.write_text(json.dumps(asked, indent=1), "utf-8")
+    claim(folder, asked)
     train, held = open_digits("train", mnist=mnist, folder=mnist_dir, seed=seed).split(HELD_BACK)
     test = folder / "test.y4m"
     if not test.exists():

@@ -20,8 +20,8 @@ from vcodec.datasets.base import Run
 from vcodec.entropy.context import ContextNet, FrozenContext
 from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
-from vcodec.scale import LAMBDA, level_of, nominal_step
-from vcodec.training.freezing import CountingWriter, symmetric
+from vcodec.scale import LAMBDA, step_at
+from vcodec.training.freezing import CountingWriter, blend, symmetric
 from vcodec.training.scenes import find_scenes, with_scenes
 
 __all__ = ["adapted", "recounted"]
@@ -75,8 +75,7 @@ def recounted(codec: Codec, clips: Clips, shown: Shown | None = None, *, frames:
             shown(done + 1, len(jobs))
 
     def blended(tables: Tables, seen: Any, strength: float) -> Tables:
-        share = tables.rows / tables.rows.sum(1, keepdims=True)
-        return Tables(integer_rows(np.where(tables.rows > 0, seen + strength * share, 0)))
+        return Tables(integer_rows(blend(seen, tables.rows.astype(np.float64), strength)))
 
     entropy = FrameEntropy(
         old.net,
@@ -125,7 +124,7 @@ def _cost(codec: Codec, before: Codec, held: Clips) -> float:
             for run in taken:
                 writer = SymbolWriter()
                 error = _code(one, run, k, writer)
-                total += error / (LAMBDA * nominal_step(level_of(k)) ** 2) + writer.expected_bits
+                total += error / (LAMBDA * step_at(k, 0) ** 2) + writer.expected_bits
             both.append(total)
         ratios.append(both[0] / both[1])
     return float(torch.tensor(ratios).mean())

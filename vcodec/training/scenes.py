@@ -1,6 +1,6 @@
 """Scenes: what fixed cameras see when nothing happens, for a model to hold (QAEConfig.scenes).
 
-runs of one size ─► the commonest value of each sample, over all and over parts ─► those that explain most
+clips of one size ─► of each, its samples' commonest values ─► and what these have in common ─► those that explain most
 """
 
 from __future__ import annotations
@@ -118,9 +118,7 @@ def find_scenes(clips: Sequence[Sequence[Run]], most: int = 6) -> list[Scene]:
 def _missed(scene: Scene, run: Run) -> float:
     """About what a run's frames cost where they start from a scene: bits of their 8×8 blocks' differences."""
     off = run.luma[:: max(1, len(run.luma) // 4)].astype(np.float32) - scene.luma
-    t, h, w = off.shape
-    blocks = np.square(off).reshape(t, h // 8, 8, w // 8, 8).mean((2, 4))
-    return float(np.log2(1.0 + blocks).sum())
+    return float(np.log2(1.0 + np.square(_blocks(off)).mean(-1)).sum())
 
 
 def with_scenes(codec: Codec, scenes: Sequence[Scene]) -> Codec:
@@ -131,7 +129,6 @@ def with_scenes(codec: Codec, scenes: Sequence[Scene]) -> Codec:
         shape["chunk_frames"] = max(8, min(32, _RECORD // (height * width)))
     config = {**codec.config, "backbone": {**codec.config["backbone"], **shape}}
     parts = new_parts(codec.name, config)
-    parts.config["backbone"]["scene_size"] = [height, width]
     tensors = {n: t for n, t in codec.backbone.state_dict().items() if not n.startswith("scene_")}
     if scenes:
         tensors["scene_luma"] = torch.from_numpy(np.stack([s.luma for s in scenes]))

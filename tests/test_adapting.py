@@ -14,6 +14,7 @@ from tests.clips import texture
 from tests.models import picture, small_codec
 from vcodec import training
 from vcodec.backbones import motion
+from vcodec.backbones.compensation import compensate
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.checkpoint import assemble, load_codec, new_parts, save_codec
 from vcodec.codec import Codec, Grid, Settings
@@ -106,7 +107,7 @@ def test_what_is_uncovered_comes_from_memory() -> None:
     assert kept.any() and not coarse[0, :2, kept].any() and not coarse[0, 2].all()
     vectors = motion.dense_vectors(coarse, choice)
     chroma = torch.zeros(1, 2, SIZE[0] // 2, SIZE[1] // 2)
-    shown, _ = motion.compensate(last, chroma, vectors, (empty, chroma))
+    shown, _ = compensate(last, chroma, vectors, (empty, chroma))
     assert (shown - now).abs().mean() < 1e-3
 
 

@@ -1,4 +1,4 @@
-"""Block motion: compensation on both sides of the codec, and the encoder's search.
+"""Block motion: what is sent of it, and the encoder's search.
 
 Vectors are integers in quarter luma samples, one for each 8×8 block (rows, columns first: [B,2,h,w] is (dy, dx)).
 They are sent as one vector for each 16×16 block and, for each of its four 8×8 blocks, a choice of whose vector to use.
@@ -7,8 +7,6 @@ moves in, so that (dy, dx) is (0, 0) there.
 
     choice 0  the block's own 16×16          1  the 16×16 beside it (left or right, on this quadrant's side)
            2  the 16×16 above or below it    3  the diagonal one
-
-Interpolation filters are HEVC's DCT-IF (8 taps luma, 4 taps chroma; H.265 §8.5.3.3.3): integers over 64.
 """
 
 from __future__ import annotations
@@ -20,33 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["MARGIN", "Reference", "compensate", "dense_vectors", "search"]
+from vcodec.backbones.compensation import LUMA_TAPS, MARGIN, clamped
 
-MARGIN = 16  # luma samples a block may reach outside the frame
+__all__ = ["Reference", "dense_vectors", "neighbours", "search"]
+
 _PAD = MARGIN + 4  # plus the reach of the filters
-_RUN = 512  # blocks interpolated at a time
 RANGE = 255  # largest vector component, quarter samples
-
-_LUMA = torch.tensor(
-    [
-        [0, 0, 0, 64, 0, 0, 0, 0],
-        [-1, 4, -10, 58, 17, -5, 1, 0],
-        [-1, 4, -11, 40, 40, -11, 4, -1],
-        [0, 1, -5, 17, 58, -10, 4, -1],
-    ]
-)
-_CHROMA = torch.tensor(
-    [
-        [0, 64, 0, 0],
-        [-2, 58, 10, -2],
-        [-4, 54, 16, -2],
-        [-6, 46, 28, -4],
-        [-4, 36, 36, -4],
-        [-4, 28, 46, -6],
-        [-2, 16, 54, -4],
-        [-2, 10, 58, -2],
-    ]
-)
 
 
 class Reference(NamedTuple):
@@ -61,20 +38,9 @@ class Reference(NamedTuple):
     @staticmethod
     def of(luma: Tensor) -> Reference:
         """luma [B,1,H,W]."""
-        weight = torch.einsum("at,bs->abts", _LUMA.double(), _LUMA.double()).reshape(16, 1, 8, 8) / 4096
+        weight = torch.einsum("at,bs->abts", LUMA_TAPS.double(), LUMA_TAPS.double()).reshape(16, 1, 8, 8) / 4096
         wide = F.pad(luma, (_PAD + 3, _PAD + 4, _PAD + 3, _PAD + 4), mode="replicate")
         return Reference(F.conv2d(wide, weight.to(luma)), (luma.shape[2], luma.shape[3]))
-
-
-def _clamped(vectors: Tensor, block: int, shape: tuple[int, int]) -> Tensor:
-    """Vectors [...,2,h,w] limited so that no block reads outside the padded reference (normative)."""
-    h, w = vectors.shape[-2:]
-    top = torch.arange(h, device=vectors.device)[:, None] * block * 4
-    left = torch.arange(w, device=vectors.device)[None, :] * block * 4
-    reach = 4 * MARGIN
-    dy = torch.minimum(torch.maximum(vectors[..., 0, :, :], -reach - top), shape[0] * 4 + reach - block * 4 - top)
-    dx = torch.minimum(torch.maximum(vectors[..., 1, :, :], -reach - left), shape[1] * 4 + reach - block * 4 - left)
-    return torch.stack([dy, dx], -3)
 
 
 @lru_cache(maxsize=16)
@@ -86,62 +52,6 @@ def _corners(batch: int, h: int, w: int, block: int, plane: tuple[int, int], row
     top = torch.arange(0, h * block, rows, device=device).view(1, h, block // rows, 1) + _PAD
     left = torch.arange(w, device=device) * block + _PAD
     return picture + top * wide + left
-
-
-def _interpolate(plane: Tensor, dy: Tensor, dx: Tensor, block: int, taps: Tensor, before: int) -> Tensor:
-    """Blocks of a plane [B,H,W] displaced by dy, dx [B,h,w] in 1/len(taps) samples -> [B,h*block,w*block].
-
-    Every block's patch is gathered once; the two separable filters then run over all blocks at a time, tap by tap, in a
-    fixed order (the result does not depend on threads).
-    """
-    sub, length = taps.shape
-    b, h, w = dy.shape
-    pad = MARGIN * block // 8 + length
-    wide = F.pad(plane[:, None], (pad, pad, pad, pad), mode="replicate")[:, 0]
-    hp, wp = wide.shape[1:]
-    side = block + length - 1
-    top = torch.arange(h, device=plane.device).view(1, h, 1) * block + pad - before
-    left = torch.arange(w, device=plane.device).view(1, 1, w) * block + pad - before
-    frame = torch.arange(b, device=plane.device).view(b, 1, 1) * hp
-    row = frame + top + torch.div(dy, sub, rounding_mode="floor")
-    start = (row * wp + left + torch.div(dx, sub, rounding_mode="floor")).reshape(1, -1)
-    within = torch.arange(side, device=plane.device)
-    inside = (within.view(-1, 1) * wp + within.view(1, -1)).reshape(-1, 1)
-    weights = taps.to(plane) / 64
-    across = weights[torch.remainder(dx, sub).reshape(-1)].t().contiguous()  # [taps, blocks]
-    down = weights[torch.remainder(dy, sub).reshape(-1)].t().contiguous()
-    flat = wide.reshape(-1)
-    done = []
-    for places, a, d in zip(*(torch.split(t, _RUN, 1) for t in (start, across, down))):  # what fits a cache
-        patch = flat.index_select(0, (places + inside).reshape(-1)).view(side, side, -1)
-        x = patch[:, :block] * a[0]
-        for i in range(1, length):
-            x = torch.addcmul(x, patch[:, i : i + block], a[i])
-        y = x[:block] * d[0]
-        for i in range(1, length):
-            y = torch.addcmul(y, x[i : i + block], d[i])
-        done.append(y)
-    return torch.cat(done, 2).view(block, block, b, h, w).permute(2, 3, 0, 4, 1).reshape(b, h * block, w * block)
-
-
-def compensate(
-    luma: Tensor, chroma: Tensor, vectors: Tensor, memory: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Planes [B,1,H,W], [B,2,H/2,W/2] displaced by vectors [B,2,H/8,W/8]: the prediction, same shapes.
-
-    memory: planes for the blocks whose vector has a third component of 1.
-    """
-    b, _, h, w = luma.shape
-    v = _clamped(vectors.long(), 8, (h, w))
-    out = _interpolate(luma[:, 0], v[:, 0], v[:, 1], 8, _LUMA, 3)
-    both = v.repeat_interleave(2, 0)  # U and V of a frame stand side by side in the batch
-    out_c = _interpolate(chroma.reshape(2 * b, h // 2, w // 2), both[:, 0], both[:, 1], 4, _CHROMA, 1)
-    moved, moved_c = out[:, None], out_c.view(b, 2, h // 2, w // 2)
-    if memory is None:
-        return moved, moved_c
-    kept = vectors[:, 2:].bool()
-    kept_y, kept_c = (kept.repeat_interleave(n, 2).repeat_interleave(n, 3) for n in (8, 4))
-    return torch.where(kept_y, memory[0], moved), torch.where(kept_c, memory[1], moved_c)
 
 
 def neighbours(coarse: Tensor) -> Tensor:
@@ -213,7 +123,7 @@ class _Matcher:
 
     def sums(self, vectors: Tensor, block: int) -> Tensor:
         """Sums of absolute differences of each block under vectors [n,B,2,h,w], n a block: [n,B,h,w]."""
-        v = _clamped(vectors.long(), block, self.ref.shape)
+        v = clamped(vectors.long(), block, self.ref.shape)
         b, _, high, wide = self.ref.phases.shape
         h, w = v.shape[-2:]
         phase = (v[:, :, 0] & 3) * 4 + (v[:, :, 1] & 3)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from vcodec.backbones import motion
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
+from vcodec.backbones.compensation import compensate
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import level_of, nominal_step
@@ -208,7 +209,7 @@ class QAE(Backbone):
             vectors = motion.dense_vectors(side["coarse"], side["choice"])
             last = weighted(state.luma, state.chroma, side["weights"][:, 0])
             kept = weighted(*state.memory, side["weights"][:, 1]) if side["coarse"][:, 2].any() else None
-            luma, chroma = motion.compensate(*last, vectors, kept)
+            luma, chroma = compensate(*last, vectors, kept)
         level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
         return self.predicted(luma, chroma, level, state is None)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.backbones import motion
+from vcodec.backbones.compensation import compensate
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.backbones.qae import CHROMA_WEIGHT, INTER, KEY, QAE
 from vcodec.datasets.base import Batch
@@ -76,7 +76,7 @@ class RateDistortion(nn.Module):
             else:
                 if detach:
                     last_y, last_c = last_y.detach(), last_c.detach()
-                raw = motion.compensate(last_y, last_c, moved)
+                raw = compensate(last_y, last_c, moved)
             p = self.backbone.predicted(*raw, place.level, t == 0)
             values = self.backbone.analyse(pack_yuv420(y, c), p)
             hat, soft, index = quantize_conditional(self.codebook, values, place, how)

@@ -142,14 +142,32 @@ class QAE(Backbone):
 
     @staticmethod
     def blocks(packed: Tensor) -> Tensor:
-        """[B,6,H/2,W/2] -> [B,96,H/8,W/8]."""
-        luma, chroma = unpack_yuv420(packed)
-        return torch.cat([F.pixel_unshuffle(luma, 8), F.pixel_unshuffle(chroma, 4)], 1)
+        """[B,6,H/2,W/2] -> [B,96,H/8,W/8]: pixel_unshuffle of each plane, luma by 8 and chroma by 4."""
+        b, h, w = packed.shape[0], packed.shape[2] // 4, packed.shape[3] // 4
+        out = packed.new_empty(b, 96, h, w)
+        luma, chroma = QAE._samples(packed, out)
+        luma[1].copy_(luma[0])
+        chroma[1].copy_(chroma[0])
+        return out
 
     @staticmethod
     def packed(blocks: Tensor) -> Tensor:
         """The inverse of ``blocks``."""
-        return pack_yuv420(F.pixel_shuffle(blocks[:, :64], 8), F.pixel_shuffle(blocks[:, 64:], 4))
+        b, _, h, w = blocks.shape
+        out = blocks.new_empty(b, 6, 4 * h, 4 * w)
+        luma, chroma = QAE._samples(out, blocks)
+        luma[0].copy_(luma[1])
+        chroma[0].copy_(chroma[1])
+        return out
+
+    @staticmethod
+    def _samples(packed: Tensor, blocks: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Luma and chroma of both layouts as views whose elements stand for the same samples."""
+        b, _, h, w = blocks.shape
+        across = packed[:, :4].view(b, 2, 2, h, 4, w, 4).permute(0, 4, 1, 6, 2, 3, 5)  # a row of a block is 4 pairs
+        luma = across, blocks[:, :64].view(b, 4, 2, 4, 2, h, w)
+        chroma = packed[:, 4:].view(b, 2, h, 4, w, 4).permute(0, 1, 3, 5, 2, 4), blocks[:, 64:].view(b, 2, 4, 4, h, w)
+        return luma, chroma
 
     # ------------------------------------------------------------------ the networks
 
@@ -252,7 +270,7 @@ class QAE(Backbone):
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
         frame = self.synthesise(latent.values[:, :, 0], p)
-        frame = torch.round(frame.clamp(0, 1) * 255.0) / 255.0
+        frame = frame.clamp(0, 1).mul_(255.0).round_().div_(255.0)
         planes = unpack_yuv420(frame)
         memory = planes if state is None else state.memory
         return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory)

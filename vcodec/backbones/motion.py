@@ -68,13 +68,18 @@ class Reference(NamedTuple):
 
 def _clamped(vectors: Tensor, block: int, shape: tuple[int, int]) -> Tensor:
     """Vectors [...,2,h,w] limited so that no block reads outside the padded reference (normative)."""
-    h, w = vectors.shape[-2:]
-    top = torch.arange(h, device=vectors.device)[:, None] * block * 4
-    left = torch.arange(w, device=vectors.device)[None, :] * block * 4
-    reach = 4 * MARGIN
-    dy = torch.minimum(torch.maximum(vectors[..., 0, :, :], -reach - top), shape[0] * 4 + reach - block * 4 - top)
-    dx = torch.minimum(torch.maximum(vectors[..., 1, :, :], -reach - left), shape[1] * 4 + reach - block * 4 - left)
-    return torch.stack([dy, dx], -3)
+    least, most = _limits(vectors.shape[-2], vectors.shape[-1], block, shape, vectors.device)
+    return vectors[..., :2, :, :].clamp(least, most)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training too
+def _limits(h: int, w: int, block: int, shape: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Least and largest vector [2,h,w] of each block."""
+    top, left = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
+    corner = torch.stack([top, left]) * block * 4
+    size = torch.tensor(shape, device=device).view(2, 1, 1)
+    return -4 * MARGIN - corner, (size + MARGIN - block) * 4 - corner
 
 
 @lru_cache(maxsize=16)

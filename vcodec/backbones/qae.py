@@ -143,11 +143,11 @@ class QAE(Backbone):
     @staticmethod
     def blocks(packed: Tensor) -> Tensor:
         """[B,6,H/2,W/2] -> [B,96,H/8,W/8]: pixel_unshuffle of each plane, luma by 8 and chroma by 4."""
-        b, h, w = packed.shape[0], packed.shape[2] // 4, packed.shape[3] // 4
-        out = packed.new_empty(b, 96, h, w)
-        luma, chroma = QAE._samples(packed, out)
-        luma[1].copy_(luma[0])
-        chroma[1].copy_(chroma[0])
+        b, _, h, w = packed.shape
+        out = packed.new_empty(b, 96, h // 4, w // 4)
+        for samples in (QAE._luma, QAE._chroma):
+            source, target = samples(packed, out)
+            target.copy_(source)
         return out
 
     @staticmethod
@@ -155,19 +155,23 @@ class QAE(Backbone):
         """The inverse of ``blocks``."""
         b, _, h, w = blocks.shape
         out = blocks.new_empty(b, 6, 4 * h, 4 * w)
-        luma, chroma = QAE._samples(out, blocks)
-        luma[0].copy_(luma[1])
-        chroma[0].copy_(chroma[1])
+        for samples in (QAE._luma, QAE._chroma):
+            target, source = samples(out, blocks)
+            target.copy_(source)
         return out
 
     @staticmethod
-    def _samples(packed: Tensor, blocks: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Luma and chroma of both layouts as views whose elements stand for the same samples."""
+    def _luma(packed: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Luma in both layouts, as views whose elements stand for the same samples."""
         b, _, h, w = blocks.shape
         across = packed[:, :4].view(b, 2, 2, h, 4, w, 4).permute(0, 4, 1, 6, 2, 3, 5)  # a row of a block is 4 pairs
-        luma = across, blocks[:, :64].view(b, 4, 2, 4, 2, h, w)
-        chroma = packed[:, 4:].view(b, 2, h, 4, w, 4).permute(0, 1, 3, 5, 2, 4), blocks[:, 64:].view(b, 2, 4, 4, h, w)
-        return luma, chroma
+        return across, blocks[:, :64].view(b, 4, 2, 4, 2, h, w)
+
+    @staticmethod
+    def _chroma(packed: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of chroma."""
+        b, _, h, w = blocks.shape
+        return packed[:, 4:].view(b, 2, h, 4, w, 4).permute(0, 1, 3, 5, 2, 4), blocks[:, 64:].view(b, 2, 4, 4, h, w)
 
     # ------------------------------------------------------------------ the networks
 

@@ -215,7 +215,9 @@ def code_maps(
                 middle = four.sum(0) - low - high
                 guess, tie, spread = middle >> 1, middle & 1, high - low
             if name == "activity":
-                near, before_it = (np.minimum(np.maximum(a, low), 9) for a, low in ((guess, 0), (old, -1)))  # np.clip is slow
+                near, before_it = (
+                    np.minimum(np.maximum(a, low), 9) for a, low in ((guess, 0), (old, -1))
+                )  # np.clip is slow
                 rows = _ACTIVITY_FIRST + ((stage == 2) * 10 + near) * 11 + before_it + 1
                 out[c, targets] = port.symbols(np.asarray(rows, np.int64), want)
                 continue

@@ -1,8 +1,8 @@
 """Integer probability tables and the range coder that reads them (constriction).
 
-A table is a row of integers that sum to 2^16.  Symbols are coded in ascending order of their tables.  All symbols of one
-table go in one call, so that a frame of 150,000 indices costs a few dozen calls; where there are about as many tables as
-symbols (side information), one call with a table for each symbol gives the same bytes, many times faster.
+A table is a row of integers that sum to 2^16.  Symbols are coded in ascending order of their tables.  All symbols of
+one table go in one call, so that a frame of 150,000 indices costs a few dozen calls; where there are about as many
+tables as symbols (side information), one call with a table for each symbol gives the same bytes, many times faster.
 """
 
 from __future__ import annotations
@@ -149,7 +149,9 @@ def read_abreast(readers: Sequence[SymbolReader], tables: Tables, rows: npt.NDAr
     if rows.size == 0:
         return np.zeros(rows.shape, np.int32)
     count = len(tables.rows)
-    keys = rows.astype(np.uint16 if count * len(readers) <= 2**16 else np.uint32, copy=False)  # the narrow one sorts faster
+    keys = rows.astype(
+        np.uint16 if count * len(readers) <= 2**16 else np.uint32, copy=False
+    )  # the narrow one sorts faster
     if len(readers) > 1:
         keys = keys + (count * np.arange(len(readers), dtype=keys.dtype))[:, None]
     order, ordered, changes = _sorted(keys.ravel())

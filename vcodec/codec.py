@@ -23,10 +23,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vcodec import helper
 from vcodec.backbones.base import Backbone, Grid, Latent
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
-from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
+from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
 from vcodec.scale import LAMBDA, cascaded, level_of, step_at
 
@@ -196,7 +197,6 @@ class Codec:
         self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter | None = None
     ) -> tuple[Payload, Tensor | None, State]:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
-        self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
         payload, decoded, state = self._coded(clip, state, settings, SymbolWriter() if writer is None else writer)
         return payload, torch.cat(decoded, 2) if decoded else None, state
 
@@ -205,10 +205,11 @@ class Codec:
         self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter
     ) -> tuple[Payload, list[Tensor], State]:
         """As code, with the decoded clip step by step."""
+        self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
         inner, memory, steps = state if state is not None else self._opened(clip, settings, writer)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
-        with ThreadPoolExecutor(1) as behind:
+        with ThreadPoolExecutor(1) as behind, helper.at_hand():
             for part in torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2):
                 k, fine = self._at(settings, steps)
                 steps += 1

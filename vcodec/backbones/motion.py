@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vcodec import helper
+
 __all__ = ["MARGIN", "Reference", "compensate", "dense_vectors", "search"]
 
 MARGIN = 16  # luma samples a block may reach outside the frame
@@ -273,7 +275,7 @@ def _kept(m: _Matcher, still: Tensor) -> Tensor:
 
 
 def search(
-    cur: Tensor, ref: Reference, ref_luma: Tensor, previous: Tensor | None, price: float, beside: Tensor | None = None
+    cur: Tensor, ref_luma: Tensor, previous: Tensor | None, price: float, beside: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
@@ -282,7 +284,9 @@ def search(
     Returns coarse [B,3,H/16,W/16] and choice [B,H/8,W/8] (int64).
     """
     height, width = cur.shape[2:]
+    reference = helper.begun(lambda: Reference.of(ref_luma))
     start = _coarse_start(cur, ref_luma, min(6, min(height, width) // 8))
+    ref = reference()
     rough = _Matcher(cur, ref, torch.zeros_like(start), price, rows=4)
     rough.consider(torch.stack([start.float()] if previous is None else [start.float(), previous[:, :2].float()]))
     rough.ring(_CROSS + _CORNERS, 16)

@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vcodec import helper
 from vcodec.backbones import motion
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
@@ -204,7 +205,9 @@ class QAE(Backbone):
         d = self.packed(coded)
         frame = p.packed + d
         kind = KEY if p.key else INTER
-        return frame + self._bend(self.loop_filter, torch.cat([frame - 0.5, d * 8.0], 1), p.level, kind)
+        x = torch.cat([frame - 0.5, d * 8.0], 1)
+        reach = self.config.filter_layers
+        return frame + helper.in_halves(lambda rows: self._bend(self.loop_filter, rows, p.level, kind), x, reach)
 
     # ------------------------------------------------------------------ side information
 
@@ -243,7 +246,7 @@ class QAE(Backbone):
         light = fitted(planes, known, worth)
         last, _ = weighted(*known[0], light[:, 0])
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
-        coarse, choice = motion.search(planes[0], motion.Reference.of(last), last, state.coarse, worth, beside)
+        coarse, choice = motion.search(planes[0], last, state.coarse, worth, beside)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
         if len(known) > 1 and coarse[:, 2].any():

@@ -26,7 +26,7 @@ __all__ = ["MARGIN", "Reference", "compensate", "dense_vectors", "search"]
 
 MARGIN = 16  # luma samples a block may reach outside the frame
 _PAD = MARGIN + 4  # plus the reach of the filters
-_RUN = 512  # blocks interpolated at a time
+_RUN = 1024  # blocks interpolated at a time
 RANGE = 255  # largest vector component, quarter samples
 
 _LUMA = torch.tensor(
@@ -98,37 +98,52 @@ def _corners(batch: int, h: int, w: int, block: int, plane: tuple[int, int], row
 def _interpolate(plane: Tensor, dy: Tensor, dx: Tensor, block: int, taps: Tensor, before: int) -> Tensor:
     """Blocks of a plane [B,H,W] displaced by dy, dx [B,h,w] in 1/len(taps) samples -> [B,h*block,w*block].
 
-    Every block's patch is gathered once; the two separable filters then run over all blocks at a time, tap by tap, in a
-    fixed order (the result does not depend on threads).
+    Every block's patch is gathered once; the two separable filters then run over many blocks at a time, tap by tap, in
+    a fixed order (the result does not depend on threads).  Where a displacement is of whole samples its filter changes
+    nothing and is left out, with the samples around the block that it would have read.
     """
     sub, length = taps.shape
     b, h, w = dy.shape
     pad = MARGIN * block // 8 + length
     wide = F.pad(plane[:, None], (pad, pad, pad, pad), mode="replicate")[:, 0]
     hp, wp = wide.shape[1:]
-    side = block + length - 1
-    top = torch.arange(h, device=plane.device).view(1, h, 1) * block + pad - before
-    left = torch.arange(w, device=plane.device).view(1, 1, w) * block + pad - before
+    top = torch.arange(h, device=plane.device).view(1, h, 1) * block + pad
+    left = torch.arange(w, device=plane.device).view(1, 1, w) * block + pad
     frame = torch.arange(b, device=plane.device).view(b, 1, 1) * hp
     row = frame + top + torch.div(dy, sub, rounding_mode="floor")
-    start = (row * wp + left + torch.div(dx, sub, rounding_mode="floor")).reshape(1, -1)
-    within = torch.arange(side, device=plane.device)
-    inside = (within.view(-1, 1) * wp + within.view(1, -1)).reshape(-1, 1)
-    weights = taps.to(plane) / 64
-    across = weights[torch.remainder(dx, sub).reshape(-1)].t().contiguous()  # [taps, blocks]
-    down = weights[torch.remainder(dy, sub).reshape(-1)].t().contiguous()
+    start = (row * wp + left + torch.div(dx, sub, rounding_mode="floor")).reshape(-1)
+    down, across = torch.remainder(dy, sub).reshape(-1), torch.remainder(dx, sub).reshape(-1)
+    kind = 2 * (down > 0) + (across > 0)
+    places = [(kind == k).nonzero()[:, 0] for k in range(4)]
+    order = torch.cat(places)
+    back = torch.empty_like(order)
+    back[order] = torch.arange(len(order), device=plane.device)
+    weights = (taps.to(plane) / 64).t().contiguous()  # [taps, phases]
     flat = wide.reshape(-1)
     done = []
-    for places, a, d in zip(*(torch.split(t, _RUN, 1) for t in (start, across, down))):  # what fits a cache
-        patch = flat.index_select(0, (places + inside).reshape(-1)).view(side, side, -1)
-        x = patch[:, :block] * a[0]
-        for i in range(1, length):
-            x = torch.addcmul(x, patch[:, i : i + block], a[i])
-        y = x[:block] * d[0]
-        for i in range(1, length):
-            y = torch.addcmul(y, x[i : i + block], d[i])
-        done.append(y)
-    return torch.cat(done, 2).view(block, block, b, h, w).permute(2, 3, 0, 4, 1).reshape(b, h * block, w * block)
+    for (vertical, horizontal), of_kind in zip(((0, 0), (0, 1), (1, 0), (1, 1)), places):
+        rows, cols = (
+            torch.arange(-before * moves, block + (length - 1 - before) * moves, device=plane.device)
+            for moves in (vertical, horizontal)
+        )
+        inside = (rows.view(-1, 1) * wp + cols).reshape(-1, 1)
+        for part in torch.split(of_kind, _RUN) if of_kind.numel() else ():  # what fits a cache
+            x = flat.index_select(0, (inside + start.index_select(0, part)).reshape(-1)).view(len(rows), len(cols), -1)
+            if horizontal:
+                x = _filtered(x, weights.index_select(1, across.index_select(0, part)), 1, block)
+            if vertical:
+                x = _filtered(x, weights.index_select(1, down.index_select(0, part)), 0, block)
+            done.append(x.view(block * block, -1))
+    blocks = torch.cat(done, 1).index_select(1, back).view(block, block, b, h, w)
+    return blocks.permute(2, 3, 0, 4, 1).reshape(b, h * block, w * block)
+
+
+def _filtered(x: Tensor, weights: Tensor, dim: int, block: int) -> Tensor:
+    """One filter over patches [rows,cols,n], weights [taps,n]: ``block`` samples along a dimension."""
+    out = x.narrow(dim, 0, block) * weights[0]
+    for i in range(1, len(weights)):
+        out.addcmul_(x.narrow(dim, i, block), weights[i])
+    return out
 
 
 def compensate(

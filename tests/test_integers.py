@@ -6,6 +6,7 @@ from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 
+import constriction
 import numpy as np
 import pytest
 import torch
@@ -196,3 +197,24 @@ def test_no_codebook_of_a_frame_hangs_on_the_last_bit() -> None:
             level = LOWEST + STRETCH * (level_of(k) - 1.0) + CASCADE[rank]
             for value in (2.0**level, 32 * EXPONENT * (level - np.log2(near))):
                 assert abs(value - np.floor(value) - 0.5) > 1e-9 * max(1.0, abs(value)), (k, number)
+
+
+def test_a_table_for_each_symbol_codes_as_a_run_of_one_table() -> None:
+    """Few symbols of many tables and many of few give the bytes of the coder called table by table."""
+    rng = np.random.default_rng(5)
+    weights = rng.integers(0, 3, (300, 32)) * rng.random((300, 32))
+    weights[:, 15] += 1
+    tables = Tables(integer_rows(weights))
+    for count, used in ((40, 300), (2000, 5)):
+        rows = rng.integers(0, used, count)
+        symbols = np.array([rng.choice(32, p=tables.rows[row] / TABLE_SUM) for row in rows])
+        order = np.argsort(rows, kind="stable")
+        plain = constriction.stream.queue.RangeEncoder()
+        for row in np.unique(rows):
+            plain.encode(symbols[rows == row].astype(np.int32), tables.model(row))
+        writer = SymbolWriter()
+        writer.write(tables, rows, symbols)
+        data = writer.finish()
+        assert data == plain.get_compressed().astype("<u4").tobytes()
+        assert np.array_equal(SymbolReader(data).read(tables, rows), symbols)
+        assert writer.expected_bits == pytest.approx(tables.bits[rows[order], symbols[order]].sum())

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from vcodec import helper
 from vcodec.backbones.base import Backbone, Grid, Latent
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
+from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
 from vcodec.scale import LAMBDA, cascaded, level_of, step_at
@@ -149,8 +150,7 @@ class Codec:
             tags = settings or Settings(2)
             rgb = rgb_from_yuv(y[:, None], torch.stack([u, v], 1), tags.color_space, tags.color_range)
             return rgb.transpose(0, 1)[None]
-        packed = torch.cat([F.pixel_unshuffle(y[:, None], 2), u[:, None], v[:, None]], 1)
-        return packed.transpose(0, 1)[None]
+        return pack_yuv420(y[:, None], torch.stack([u, v], 1)).transpose(0, 1)[None]
 
     def to_frames(self, clip: Tensor, grid: Grid, settings: Settings | None = None) -> list[Planes]:
         """Clip -> rounded 8-bit planes, cropped to the grid."""
@@ -158,14 +158,13 @@ class Codec:
         if self.backbone.pixel_format == "rgb":
             tags = settings or Settings(2)
             y, uv = yuv_from_rgb(clip[0].transpose(0, 1), tags.color_space, tags.color_range)
-            clip = torch.cat([F.pixel_unshuffle(y, 2), uv], 1).transpose(0, 1)[None]
-        byte = clip[0].clamp(0, 1).mul(255.0).round().to(torch.uint8).transpose(0, 1).cpu()  # [T,C,H,W]
+            clip = pack_yuv420(y, uv).transpose(0, 1)[None]
+        byte = clip[0].clamp(0, 1).mul_(255.0).round_().to(torch.uint8).transpose(0, 1).cpu()  # [T,C,H,W]
         if self.pixel_format == "gray":
             return [(np.ascontiguousarray(f[0, :h, :w].numpy()),) for f in byte]
         out: list[Planes] = []
-        luma = F.pixel_shuffle(byte[:, :4], 2)[:, 0, :h, :w].numpy()
-        chroma = byte[:, 4:, : (h + 1) // 2, : (w + 1) // 2].numpy()
-        for y, c in zip(luma, chroma):
+        luma, chroma = unpack_yuv420(byte)
+        for y, c in zip(luma[:, 0, :h, :w].numpy(), chroma[:, :, : (h + 1) // 2, : (w + 1) // 2].numpy()):
             out.append((np.ascontiguousarray(y), np.ascontiguousarray(c[0]), np.ascontiguousarray(c[1])))
         return out
 
@@ -191,20 +190,26 @@ class Codec:
 
     def compress(self, clip: Tensor, state: State | None, settings: Settings) -> tuple[Payload, State]:
         """Code a clip [1,C,T,H,W] on the codable grid."""
-        payload, _, state = self.code(clip, state, settings)
+        payload, _, state = self._coded(clip, state, settings, SymbolWriter())
         return payload, state
 
-    @torch.inference_mode()
     def code(
         self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter | None = None
     ) -> tuple[Payload, Tensor | None, State]:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
+        payload, decoded, state = self._coded(clip, state, settings, SymbolWriter() if writer is None else writer)
+        return payload, torch.cat(decoded, 2) if decoded else None, state
+
+    @torch.inference_mode()
+    def _coded(
+        self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter
+    ) -> tuple[Payload, list[Tensor], State]:
+        """As code, with the decoded clip step by step."""
         self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
-        writer = SymbolWriter() if writer is None else writer
         inner, memory, steps = state if state is not None else self._opened(clip, settings, writer)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
-        with ThreadPoolExecutor(1) as behind:
+        with ThreadPoolExecutor(1) as behind, helper.at_hand():
             for part in torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2):
                 k, fine = self._at(settings, steps)
                 steps += 1
@@ -220,8 +225,7 @@ class Codec:
         for job in written:
             job.result()
         data = writer.finish()
-        seen = torch.cat(decoded, 2) if decoded else None
-        return Payload(data, 0, writer.expected_bits, writer.count), seen, State(inner, memory, steps)
+        return Payload(data, 0, writer.expected_bits, writer.count), decoded, State(inner, memory, steps)
 
     def _opened(self, clip: Tensor, settings: Settings, writer: SymbolWriter) -> State:
         """Where a GOP starts: from nothing, or from a picture the model remembers where that is cheaper."""

@@ -11,6 +11,7 @@ Interpolation filters are HEVC's DCT-IF (8 taps luma, 4 taps chroma; H.265 §8.5
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 __all__ = ["LUMA_TAPS", "MARGIN", "clamped", "compensate"]
 
 MARGIN = 16  # luma samples a block may reach outside the frame
-_RUN = 512  # blocks interpolated at a time: what fits a cache
+_RUN = 1024  # blocks interpolated at a time: what fits a cache
 
 LUMA_TAPS = torch.tensor(
     [
@@ -51,13 +52,18 @@ _WEIGHTS = {8: _UPPER, 4: F.avg_pool2d(_UPPER[None], 2)[0]}  # [block/2, block]
 
 def clamped(vectors: Tensor, block: int, shape: tuple[int, int]) -> Tensor:
     """Vectors [...,2,h,w] limited so that no block reads outside the padded reference (normative)."""
-    h, w = vectors.shape[-2:]
-    top = torch.arange(h, device=vectors.device)[:, None] * block * 4
-    left = torch.arange(w, device=vectors.device)[None, :] * block * 4
-    reach = 4 * MARGIN
-    dy = torch.minimum(torch.maximum(vectors[..., 0, :, :], -reach - top), shape[0] * 4 + reach - block * 4 - top)
-    dx = torch.minimum(torch.maximum(vectors[..., 1, :, :], -reach - left), shape[1] * 4 + reach - block * 4 - left)
-    return torch.stack([dy, dx], -3)
+    least, most = _limits(vectors.shape[-2], vectors.shape[-1], block, shape, vectors.device)
+    return vectors[..., :2, :, :].clamp(least, most)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training too
+def _limits(h: int, w: int, block: int, shape: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Least and largest vector [2,h,w] of each block."""
+    top, left = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
+    corner = torch.stack([top, left]) * block * 4
+    size = torch.tensor(shape, device=device).view(2, 1, 1)
+    return -4 * MARGIN - corner, (size + MARGIN - block) * 4 - corner
 
 
 def compensate(
@@ -86,29 +92,50 @@ class _Samples(NamedTuple):
 
     flat: Tensor
     pitch: int
-    taps: Tensor  # [phases, length]
+    taps: Tensor  # [length, phases]
+    before: int  # samples that a filter reads before its place
 
-    def read(self, start: Tensor, down: Tensor, across: Tensor, rows: int, cols: int) -> Tensor:
-        """Patches whose windows begin at ``start`` [n], at phases down, across [n] -> [rows,cols,n].
+    def read(self, start: Tensor, down: Tensor, across: Tensor, shape: tuple[int, int]) -> Tensor:
+        """Patches of one shape that begin at ``start`` [n], at phases down, across [n] -> [rows,cols,n].
 
-        Each window is gathered once; the two separable filters then run over all patches at a time, tap by tap, in a
-        fixed order (the result does not depend on threads).
+        Each patch is gathered once, with what the filters read around it; the two separable filters then run over many
+        patches at a time, tap by tap, in a fixed order (the result does not depend on threads).  Where a phase is 0 its
+        filter changes nothing and is left out.
         """
-        length = self.taps.shape[1]
-        y, x = (torch.arange(n + length - 1, device=start.device) for n in (rows, cols))
-        inside = (y.view(-1, 1) * self.pitch + x).reshape(-1, 1)
-        columns = (start[None], self.taps[across].t().contiguous(), self.taps[down].t().contiguous())
+        kind = 2 * (down > 0) + (across > 0)
+        found = [(kind == k).nonzero()[:, 0] for k in range(4)]
+        order = torch.cat(found)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order), device=order.device)
         done = []
-        for places, a, d in zip(*(torch.split(t, _RUN, 1) for t in columns)):
-            window = self.flat.index_select(0, (places + inside).reshape(-1)).view(y.numel(), x.numel(), -1)
-            wide = window[:, :cols] * a[0]
-            for i in range(1, length):
-                wide = torch.addcmul(wide, window[:, i : i + cols], a[i])
-            patch = wide[:rows] * d[0]
-            for i in range(1, length):
-                patch = torch.addcmul(patch, wide[i : i + rows], d[i])
-            done.append(patch)
-        return torch.cat(done, 2)
+        for k, of_kind in enumerate(found):
+            if not of_kind.numel():
+                continue
+            rows, cols = (self._window(n, filtered) for n, filtered in zip(shape, (k & 2, k & 1)))
+            inside = (rows.view(-1, 1) * self.pitch + cols).reshape(-1, 1)
+            for part in torch.split(of_kind, _RUN):
+                x = self.flat.index_select(0, (inside + start.index_select(0, part)).reshape(-1))
+                x = x.view(len(rows), len(cols), -1)
+                if k & 1:
+                    x = _filtered(x, self.taps.index_select(1, across.index_select(0, part)), 1, shape[1])
+                if k & 2:
+                    x = _filtered(x, self.taps.index_select(1, down.index_select(0, part)), 0, shape[0])
+                done.append(x.reshape(shape[0] * shape[1], -1))
+        return torch.cat(done, 1).index_select(1, back).view(*shape, -1)
+
+    def _window(self, size: int, filtered: int) -> Tensor:
+        """Places along one dimension that ``size`` samples are made of."""
+        reach = len(self.taps) - 1 if filtered else 0
+        first = -self.before if filtered else 0
+        return torch.arange(first, first + size + reach, device=self.flat.device)
+
+
+def _filtered(x: Tensor, weights: Tensor, dim: int, size: int) -> Tensor:
+    """One filter over patches [rows,cols,n], weights [taps,n]: ``size`` samples along a dimension."""
+    out = x.narrow(dim, 0, size) * weights[0]
+    for i in range(1, len(weights)):
+        out.addcmul_(x.narrow(dim, i, size), weights[i])
+    return out
 
 
 def _overlapped(
@@ -123,38 +150,38 @@ def _overlapped(
     pad = MARGIN * block // 8 + length
     wide = torch.cat([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes])
     pitch = wide.shape[2]
-    samples = _Samples(wide.reshape(-1), pitch, taps.to(wide) / 64)
+    samples = _Samples(wide.reshape(-1), pitch, (taps.to(wide) / 64).t().contiguous(), before)
     device = source.device
-    top = (torch.arange(h, device=device).view(1, h, 1) * block + pad - before) * pitch
-    place = top + torch.arange(w, device=device) * block + pad - before  # of a block that does not move
+    top = (torch.arange(h, device=device).view(1, h, 1) * block + pad) * pitch
+    place = top + torch.arange(w, device=device) * block + pad  # of a block that does not move
     frame = (torch.arange(b, device=device).view(b, 1, 1) + source * b) * wide.shape[1] * pitch
     down, across = (torch.remainder(vectors[:, i], phases) for i in (0, 1))
     whole = torch.div(vectors, phases, rounding_mode="floor")
     move = frame + whole[:, 0] * pitch + whole[:, 1]
     place, move, down, across = (t.expand(b, h, w).reshape(-1) for t in (place, move, down, across))
-    own = samples.read(place + move, down, across, block, block)
-    added = []
+    own = samples.read(place + move, down, across, (block, block))
     weights = _WEIGHTS[block].to(own)
-    for axis, half in ((0, block // 2), (1, block // 2)):
-        for this, other, lower in _borders((move * phases + down) * phases + across, (b, h, w), axis):
-            at = half if lower else 0
-            start = place[this] + move[other] + at * (pitch if axis == 0 else 1)
-            shape = (half, block) if axis == 0 else (block, half)
-            strip = samples.read(start, down[other], across[other], *shape)
-            share = weights.flip(0) if lower else weights
-            mine = own.narrow(axis, at, half).index_select(2, this)
-            added.append((axis, at, half, this, (strip - mine) * (share if axis == 0 else share.t())[:, :, None]))
-    for axis, at, half, this, difference in added:
-        own.narrow(axis, at, half).index_add_(2, this, difference)
+    key, half, added = (move * phases + down) * phases + across, block // 2, []
+    for axis, beside in ((0, pitch), (1, 1)):
+        first, second = _borders(key.view(b, h, w), axis + 1)
+        if not first.numel():
+            continue
+        # the second of two blocks has the first's vector in its upper (left) half, the first the second's in its lower
+        this, other = torch.cat([second, first]), torch.cat([first, second])
+        start = place[this] + move[other]
+        start[len(second) :] += half * beside
+        strips = samples.read(start, down[other], across[other], (half, block) if axis == 0 else (block, half))
+        for at, share, blocks, strip in zip((0, half), (weights, weights.flip(0)), (second, first), strips.chunk(2, 2)):
+            mine = own.narrow(axis, at, half).index_select(2, blocks)
+            added.append((axis, at, blocks, (strip - mine) * (share if axis == 0 else share.t())[:, :, None]))
+    for axis, at, blocks, difference in added:
+        own.narrow(axis, at, half).index_add_(2, blocks, difference)
     return own.view(block, block, b, h, w).permute(2, 3, 0, 4, 1).reshape(b, h * block, w * block)
 
 
-def _borders(key: Tensor, shape: tuple[int, int, int], axis: int) -> list[tuple[Tensor, Tensor, bool]]:
-    """Blocks beside one with another vector: (their numbers, the others', whether that is below or to the right)."""
-    grid = key.view(shape)
-    number = torch.arange(key.numel(), device=key.device).view(shape)
-    n = shape[axis + 1] - 1
-    first, second = (number.narrow(axis + 1, i, n) for i in (0, 1))
-    differ = grid.narrow(axis + 1, 0, n) != grid.narrow(axis + 1, 1, n)
-    a, b = first[differ], second[differ]
-    return [(b, a, False), (a, b, True)] if a.numel() else []
+def _borders(key: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Numbers of neighbours along a dimension of [B,h,w] whose keys differ: the upper or left ones, and the others."""
+    number = torch.arange(key.numel(), device=key.device).view(key.shape)
+    n = key.shape[dim] - 1
+    differ = key.narrow(dim, 0, n) != key.narrow(dim, 1, n)
+    return number.narrow(dim, 0, n)[differ], number.narrow(dim, 1, n)[differ]

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vcodec import helper
 from vcodec.backbones.compensation import LUMA_TAPS, MARGIN, clamped
 
 __all__ = ["Reference", "dense_vectors", "neighbours", "search"]
@@ -89,7 +90,7 @@ def _coarse_start(cur: Tensor, ref: Tensor, reach: int) -> Tensor:
     for y in range(0, side, 2):
         # the rows of every other horizontal displacement at once
         moved = r.as_strided((side // 2 + 1, b, h, w), (2, r.stride(0), pitch, 1), r.storage_offset() + y * pitch)
-        sad = (c - moved).abs_().view(-1, b, h // 4, 4, w // 4, 4).sum((3, 5))
+        sad = (c - moved).abs_().view(-1, b, h // 4, 4, w // 4, 4).sum(5).sum(3)
         sad += 0.002 * (away[::2] + abs(y - reach)).view(-1, 1, 1, 1)
         least, at = sad.min(0)
         found = torch.where(least < best, 2 * at + y * side, found)
@@ -178,7 +179,7 @@ def _kept(m: _Matcher, still: Tensor) -> Tensor:
 
 
 def search(
-    cur: Tensor, ref: Reference, ref_luma: Tensor, previous: Tensor | None, price: float, beside: Tensor | None = None
+    cur: Tensor, ref_luma: Tensor, previous: Tensor | None, price: float, beside: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
@@ -187,7 +188,9 @@ def search(
     Returns coarse [B,3,H/16,W/16] and choice [B,H/8,W/8] (int64).
     """
     height, width = cur.shape[2:]
+    reference = helper.begun(lambda: Reference.of(ref_luma))
     start = _coarse_start(cur, ref_luma, min(6, min(height, width) // 8))
+    ref = reference()
     rough = _Matcher(cur, ref, torch.zeros_like(start), price, rows=4)
     rough.consider(torch.stack([start.float()] if previous is None else [start.float(), previous[:, :2].float()]))
     rough.ring(_CROSS + _CORNERS, 16)

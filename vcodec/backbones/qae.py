@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vcodec import helper
 from vcodec.backbones import motion
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.compensation import compensate
@@ -143,14 +144,36 @@ class QAE(Backbone):
 
     @staticmethod
     def blocks(packed: Tensor) -> Tensor:
-        """[B,6,H/2,W/2] -> [B,96,H/8,W/8]."""
-        luma, chroma = unpack_yuv420(packed)
-        return torch.cat([F.pixel_unshuffle(luma, 8), F.pixel_unshuffle(chroma, 4)], 1)
+        """[B,6,H/2,W/2] -> [B,96,H/8,W/8]: pixel_unshuffle of each plane, luma by 8 and chroma by 4."""
+        b, _, h, w = packed.shape
+        out = packed.new_empty(b, 96, h // 4, w // 4)
+        for samples in (QAE._luma, QAE._chroma):
+            source, target = samples(packed, out)
+            target.copy_(source)
+        return out
 
     @staticmethod
     def packed(blocks: Tensor) -> Tensor:
         """The inverse of ``blocks``."""
-        return pack_yuv420(F.pixel_shuffle(blocks[:, :64], 8), F.pixel_shuffle(blocks[:, 64:], 4))
+        b, _, h, w = blocks.shape
+        out = blocks.new_empty(b, 6, 4 * h, 4 * w)
+        for samples in (QAE._luma, QAE._chroma):
+            target, source = samples(out, blocks)
+            target.copy_(source)
+        return out
+
+    @staticmethod
+    def _luma(packed: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Luma in both layouts, as views whose elements stand for the same samples."""
+        b, _, h, w = blocks.shape
+        across = packed[:, :4].view(b, 2, 2, h, 4, w, 4).permute(0, 4, 1, 6, 2, 3, 5)  # a row of a block is 4 pairs
+        return across, blocks[:, :64].view(b, 4, 2, 4, 2, h, w)
+
+    @staticmethod
+    def _chroma(packed: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of chroma."""
+        b, _, h, w = blocks.shape
+        return packed[:, 4:].view(b, 2, h, 4, w, 4).permute(0, 1, 3, 5, 2, 4), blocks[:, 64:].view(b, 2, 4, 4, h, w)
 
     # ------------------------------------------------------------------ the networks
 
@@ -183,7 +206,9 @@ class QAE(Backbone):
         d = self.packed(coded)
         frame = p.packed + d
         kind = KEY if p.key else INTER
-        return frame + self._bend(self.loop_filter, torch.cat([frame - 0.5, d * 8.0], 1), p.level, kind)
+        x = torch.cat([frame - 0.5, d * 8.0], 1)
+        reach = self.config.filter_layers
+        return frame + helper.in_halves(lambda rows: self._bend(self.loop_filter, rows, p.level, kind), x, reach)
 
     # ------------------------------------------------------------------ side information
 
@@ -222,7 +247,7 @@ class QAE(Backbone):
         light = fitted(planes, known, worth)
         last, _ = weighted(*known[0], light[:, 0])
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
-        coarse, choice = motion.search(planes[0], motion.Reference.of(last), last, state.coarse, worth, beside)
+        coarse, choice = motion.search(planes[0], last, state.coarse, worth, beside)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
         if len(known) > 1 and coarse[:, 2].any():
@@ -253,7 +278,7 @@ class QAE(Backbone):
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
         frame = self.synthesise(latent.values[:, :, 0], p)
-        frame = torch.round(frame.clamp(0, 1) * 255.0) / 255.0
+        frame = frame.clamp(0, 1).mul_(255.0).round_().div_(255.0)
         planes = unpack_yuv420(frame)
         memory = planes if state is None else state.memory
         return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory)

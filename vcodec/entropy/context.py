@@ -70,8 +70,8 @@ def widths(index: Tensor) -> Tensor:
 
 def activity(index: Tensor) -> Tensor:
     """Hyper-latent of indices [B,C,h,w] (h, w even): [B,1,h/2,w/2] in 0..9, bit length of the sum of magnitudes."""
-    b, c, h, w = index.shape
-    total = index.abs().view(b, c, h // 2, 2, w // 2, 2).sum((1, 3, 5))
+    b, _, h, w = index.shape
+    total = index.abs().sum(1).view(b, h // 2, 2, w // 2, 2).sum((2, 4))
     edges = torch.tensor([2.0**i for i in range(ACTIVITY_LEVELS - 1)], device=index.device)
     return torch.bucketize(total.float(), edges, right=True)[:, None]
 

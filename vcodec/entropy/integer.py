@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vcodec import helper
 from vcodec.errors import WeightsError
 
 __all__ = ["ACTIVATION_MAX", "ACTIVATION_ONE", "SUM_ONE", "WEIGHT_ONE", "FrozenConv", "IntegerConv", "activate"]
@@ -24,6 +25,7 @@ ACTIVATION_ONE = 16  # the integer that stands for an activation of 1
 ACTIVATION_MAX = 255
 SUM_ONE = WEIGHT_ONE * ACTIVATION_ONE  # the integer that stands for a sum (and an offset) of 1
 _EXACT = 2**24  # float32 holds every integer below
+_MANY = 80_000_000  # multiply-accumulates from which a helper is worth its call
 
 
 def activate(x: Tensor) -> Tensor:
@@ -72,8 +74,15 @@ class FrozenConv:
     def sums(self, x: Tensor, which: int = 0) -> Tensor:
         """The ``which``-th input's share of the sums, integer-valued [B,O,h,w]."""
         weight = self.weights[which]
+        reach = weight.shape[2] // 2
+
+        def convolved(rows: Tensor) -> Tensor:
+            return F.conv2d(rows, weight, padding=reach)
+
         with torch.autocast(self.device.type, enabled=False):
-            return F.conv2d(x.to(weight.dtype), weight, padding=weight.shape[2] // 2)
+            if weight.numel() * x.shape[2] * x.shape[3] < _MANY:
+                return convolved(x.to(weight.dtype))
+            return helper.in_halves(convolved, x.to(weight.dtype), reach)
 
     def activations(
         self, total: Tensor, offset: Tensor, top: int = ACTIVATION_MAX, divisor: int = WEIGHT_ONE

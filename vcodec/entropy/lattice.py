@@ -55,6 +55,7 @@ SOURCE_FIRST = _CHOICE_FIRST + _CHOICE_ROWS
 _SOURCE_ROWS = 3 * 5 * 3
 FLAGS_FIRST = SOURCE_FIRST + _SOURCE_ROWS
 _FLAGS_ROWS = 8
+_SPREAD_EDGES, _DRIFT_EDGES = np.array([1, 3, 7, 17]), np.array([1, 2, 4])
 FAR_FIRST = FLAGS_FIRST + _FLAGS_ROWS  # sixteens of far deltas, then their units
 _FARTHEST = 15
 SIDE_ROWS = FAR_FIRST + 2
@@ -139,8 +140,8 @@ def _passes(h: int, w: int) -> tuple[tuple[int, Ints, Ints], ...]:
 
 
 def _delta_rows(name: str, stage: int, spread: Ints, drift: Ints, tie: Ints, other: Ints) -> Ints:
-    by_spread = np.searchsorted(np.array([1, 3, 7, 17]), spread, side="right")
-    by_drift = np.searchsorted(np.array([1, 2, 4]), drift, side="right")
+    by_spread = _SPREAD_EDGES.searchsorted(spread, side="right")
+    by_drift = _DRIFT_EDGES.searchsorted(drift, side="right")
     row = (stage * _SPREADS + by_spread) * _DRIFTS + by_drift
     return _FIRST[name] * DELTA_ROWS + (row * _TIES + tie) * _OTHERS + other
 
@@ -214,7 +215,10 @@ def code_maps(
                 middle = four.sum(0) - low - high
                 guess, tie, spread = middle >> 1, middle & 1, high - low
             if name == "activity":
-                rows = _ACTIVITY_FIRST + ((stage == 2) * 10 + np.clip(guess, 0, 9)) * 11 + np.clip(old, -1, 9) + 1
+                near, before_it = (
+                    np.minimum(np.maximum(a, low), 9) for a, low in ((guess, 0), (old, -1))
+                )  # np.clip is slow
+                rows = _ACTIVITY_FIRST + ((stage == 2) * 10 + near) * 11 + before_it + 1
                 out[c, targets] = port.symbols(np.asarray(rows, np.int64), want)
                 continue
             drift = old - guess if name in ("dy", "dx") else np.zeros_like(guess)

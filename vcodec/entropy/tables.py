@@ -1,7 +1,8 @@
 """Integer probability tables and the range coder that reads them (constriction).
 
-A table is a row of integers that sum to 2^16.  All symbols of one table are coded in one call, tables in ascending
-order, so that a frame of 150,000 indices costs a few dozen calls.
+A table is a row of integers that sum to 2^16.  Symbols are coded in ascending order of their tables.  All symbols of
+one table go in one call, so that a frame of 150,000 indices costs a few dozen calls; where there are about as many
+tables as symbols (side information), one call with a table for each symbol gives the same bytes, many times faster.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Tables:
         self.rows = rows.astype(np.int64)
         with np.errstate(divide="ignore"):
             self.bits = -np.log2(self.rows / TABLE_SUM)  # [N,S]; what has no weight is infinitely dear
+        self.probabilities = self.rows / TABLE_SUM  # exact: integers over a power of two
         self.models: list[Any] = [None] * len(self.rows)  # of each row, once it was asked for
 
     @property
@@ -56,20 +58,25 @@ class Tables:
         """constriction's model of a row (kept)."""
         found = self.models[row]
         if found is None:
-            probabilities = (self.rows[row] / TABLE_SUM).astype(np.float64)  # exact: integers over a power of two
-            found = self.models[row] = constriction.stream.model.Categorical(probabilities, perfect=False)
+            found = self.models[row] = constriction.stream.model.Categorical(self.probabilities[row], perfect=False)
         return found
 
 
-def _groups(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[tuple[int, int, int]]]:
-    """Order that sorts by row, and (row, start, stop) of each run in it."""
-    order = np.argsort(rows, kind="stable")
-    ordered = rows.take(order)
-    stops = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered))
-    starts = np.concatenate([stops[:1] * 0, stops[:-1]])
-    return order, list(zip(ordered.take(starts).tolist(), starts.tolist(), stops.tolist()))
+def _sorted(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Order that sorts by row, the rows in that order, and where one differs from the one before it."""
+    order = rows.argsort(kind="stable")
+    ordered = rows[order]
+    return order, ordered, (ordered[1:] != ordered[:-1]).nonzero()[0]
 
 
+def _runs(ordered: npt.NDArray[Any], changes: npt.NDArray[Any]) -> list[tuple[int, int, int]]:
+    """(row, start, stop) of each run of one row."""
+    starts, stops = [0, *(changes + 1).tolist()], [*(changes + 1).tolist(), len(ordered)]
+    return list(zip(ordered[starts].tolist(), starts, stops))
+
+
+_EACH = constriction.stream.model.Categorical(perfect=False)  # a table given with each symbol
+_SHORT = 8  # symbols in a run, on average, up to which that is faster
 _UNIFORM = constriction.stream.model.Uniform(1 << _RAW_BITS)
 
 
@@ -85,12 +92,14 @@ class SymbolWriter:
         """symbols[i] under tables.rows[rows[i]]; both 1-D."""
         if rows.size == 0:
             return
-        order, runs = _groups(rows.astype(np.uint16))  # which sorts fast
-        ordered = symbols[order].astype(np.int32)
-        for row, start, stop in runs:
-            part = ordered[start:stop]
-            self._coder.encode(part, tables.model(row))
-            self.expected_bits += float(tables.bits[row][part].sum())
+        order, ordered, changes = _sorted(rows.astype(np.uint16))  # which sorts fast
+        given = symbols[order].astype(np.int32)
+        if len(given) <= _SHORT * (len(changes) + 1):
+            self._coder.encode(given, _EACH, tables.probabilities.take(ordered, 0))
+        else:
+            for row, start, stop in _runs(ordered, changes):
+                self._coder.encode(given[start:stop], tables.model(row))
+        self.expected_bits += float(tables.bits[ordered, given].sum())
         self.count += int(rows.size)
 
     def write_raw(self, values: npt.NDArray[Any]) -> None:
@@ -140,21 +149,27 @@ def read_abreast(readers: Sequence[SymbolReader], tables: Tables, rows: npt.NDAr
     if rows.size == 0:
         return np.zeros(rows.shape, np.int32)
     count = len(tables.rows)
-    first = count * np.arange(len(readers))[:, None]
-    dtype = np.uint16 if count * len(readers) <= 2**16 else np.uint32  # the narrow one sorts faster
-    order, runs = _groups((rows.astype(dtype, copy=False) + first.astype(dtype)).ravel())
+    keys = rows.astype(
+        np.uint16 if count * len(readers) <= 2**16 else np.uint32, copy=False
+    )  # the narrow one sorts faster
+    if len(readers) > 1:
+        keys = keys + (count * np.arange(len(readers), dtype=keys.dtype))[:, None]
+    order, ordered, changes = _sorted(keys.ravel())
     decoders, models = [reader._coder.decode for reader in readers], tables.models
-    parts = []
     try:
-        for key, start, stop in runs:
-            which, row = divmod(key, count)
-            parts.append(decoders[which](models[row] or tables.model(row), stop - start))
+        if len(readers) == 1 and len(ordered) <= _SHORT * (len(changes) + 1):
+            parts = [decoders[0](_EACH, tables.probabilities.take(ordered, 0))]
+        else:
+            parts = []
+            for key, start, stop in _runs(ordered, changes):
+                which, row = divmod(key, count)
+                parts.append(decoders[which](models[row] or tables.model(row), stop - start))
     except AssertionError as error:
         raise _unreadable() from error
     for reader in readers:
         reader.count += rows.shape[1]
     out = np.empty(rows.size, np.int32)
-    out[order] = np.concatenate(parts)
+    out[order] = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return out.reshape(rows.shape)
 
 

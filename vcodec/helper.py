@@ -1,0 +1,52 @@
+"""A second thread beside the one that encodes: it takes half of a long operation, or does one that can wait.
+
+Encoding is one chain of short operations, each of which needs what the last one found; a library's own threads inside
+them cost more than they bring.  Where this helper is at hand (``with helper.at_hand()``), the few long operations are
+shared with it; elsewhere the same calls are plain ones.  Decoding has no use for it: parsing runs beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import local
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["at_hand", "begun", "in_halves"]
+
+T = TypeVar("T")
+_FEW = 16  # rows up to which halves are not worth it
+_here = local()
+
+
+@contextmanager
+def at_hand() -> Iterator[None]:
+    """A helper for what the calling thread does within (inference)."""
+    outer = getattr(_here, "pool", None)
+    with ThreadPoolExecutor(1, "vcodec-helper") as pool:
+        _here.pool = pool
+        try:
+            yield
+        finally:
+            _here.pool = outer
+
+
+def begun(function: Callable[[], T]) -> Callable[[], T]:
+    """Starts what gives a value when called; without a helper it is computed then."""
+    pool = getattr(_here, "pool", None)
+    return function if pool is None else pool.submit(torch.inference_mode()(function)).result
+
+
+def in_halves(function: Callable[[Tensor], Tensor], x: Tensor, reach: int) -> Tensor:
+    """function(x) [B,C,H,W], its top and bottom beside each other; a row depends on x's rows up to ``reach`` away."""
+    pool, rows = getattr(_here, "pool", None), x.shape[2]
+    if pool is None or rows <= _FEW or x.device.type != "cpu":
+        return function(x)
+    middle = rows // 2
+    top = begun(lambda: function(x[:, :, : middle + reach]))
+    bottom = function(x[:, :, middle - reach :])
+    return torch.cat([top()[:, :, :middle], bottom[:, :, reach:]], 2)

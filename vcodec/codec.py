@@ -14,6 +14,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import zip_longest
 from queue import Queue
 from threading import Thread
 from typing import Any, NamedTuple
@@ -68,11 +69,15 @@ class Payload(NamedTuple):
 
 
 class State(NamedTuple):
-    """Causal memory from one step to the next.  steps: how many of the GOP lie behind."""
+    """Causal memory from one step to the next.
+
+    steps: how many of the GOP lie behind; seen: what an encoder that looks ahead remembers of the source.
+    """
 
     backbone: Any
     entropy: Any
     steps: int
+    seen: Any = None
 
 
 def physical_memory() -> int:
@@ -206,14 +211,16 @@ class Codec:
     ) -> tuple[Payload, list[Tensor], State]:
         """As code, with the decoded clip step by step."""
         self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
-        inner, memory, steps = state if state is not None else self._opened(clip, settings, writer)
+        inner, memory, steps, seen = state if state is not None else self._opened(clip, settings, writer)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1) as behind, helper.at_hand():
-            for part in torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2):
+            advice, seen = self.backbone.look_ahead(clip, seen, settings.k)
+            parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
+            for part, hint in zip_longest(parts, advice):
                 k, fine = self._at(settings, steps)
                 steps += 1
-                latent, after = self.backbone.encode(part, inner, k)
+                latent, after = self.backbone.encode_advised(part, inner, k, hint)
                 plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
                 written.append(behind.submit(self.entropy.emit, writer, plan))
                 memory = plan.after
@@ -225,7 +232,7 @@ class Codec:
         for job in written:
             job.result()
         data = writer.finish()
-        return Payload(data, 0, writer.expected_bits, writer.count), decoded, State(inner, memory, steps)
+        return Payload(data, 0, writer.expected_bits, writer.count), decoded, State(inner, memory, steps, seen)
 
     def _opened(self, clip: Tensor, settings: Settings, writer: SymbolWriter) -> State:
         """Where a GOP starts: from nothing, or from a picture the model remembers where that is cheaper."""
@@ -266,7 +273,7 @@ class Codec:
             if chosen >= len(states):
                 raise DamagedError("a payload starts from a picture that its model does not have")
             start = states[chosen]
-        inner, memory, steps = start
+        inner, memory, steps, _ = start
         sizes = self.backbone.step_sizes(grid.frames, state is None)
         shapes = [tuple(self.backbone.step_shape(n, grid.height, grid.width)) for n in sizes]
         parts = []

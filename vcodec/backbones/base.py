@@ -9,6 +9,7 @@ the decoder has, so its ``encode`` reads the state that its own ``decode`` retur
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -100,6 +101,17 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def encode(self, clip: Tensor, state: Any, k: int) -> tuple[Latent, Any]:
         """Latent of one step; deterministic."""
+
+    def look_ahead(self, clip: Tensor, seen: Any, k: int) -> tuple[Sequence[Any], Any]:
+        """Advice for encoding each step of a clip, from its source frames; none where encoding needs none.
+
+        seen: what this gave, second, for the clip before it in the GOP; None at its start.
+        """
+        return (), None
+
+    def encode_advised(self, clip: Tensor, state: Any, k: int, advice: Any) -> tuple[Latent, Any]:
+        """As encode, with what look_ahead said of the step (None: nothing)."""
+        return self.encode(clip, state, k)
 
     @abstractmethod
     def decode(self, latent: Latent, state: Any, k: int) -> tuple[Tensor, Any]:

@@ -18,19 +18,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec import helper
 from vcodec.backbones.compensation import LUMA_TAPS, MARGIN, clamped
 
-__all__ = ["Reference", "dense_vectors", "neighbours", "search"]
+__all__ = ["CORNERS", "CROSS", "Matcher", "Reference", "coarse_start", "dense_vectors", "neighbours", "search"]
 
 _PAD = MARGIN + 4  # plus the reach of the filters
 RANGE = 255  # largest vector component, quarter samples
 
 
 class Reference(NamedTuple):
-    """A decoded luma plane, interpolated at every quarter sample: what the search reads.
+    """A luma plane, interpolated at every quarter sample or at none: what the search reads.
 
-    phases [B,16,Hp,Wp]; shape = (H, W) of the frame.
+    phases [B,16,Hp,Wp] or [B,1,Hp,Wp]; shape = (H, W) of the frame.
     """
 
     phases: Tensor
@@ -43,13 +42,20 @@ class Reference(NamedTuple):
         wide = F.pad(luma, (_PAD + 3, _PAD + 4, _PAD + 3, _PAD + 4), mode="replicate")
         return Reference(F.conv2d(wide, weight.to(luma)), (luma.shape[2], luma.shape[3]))
 
+    @staticmethod
+    def whole(luma: Tensor) -> Reference:
+        """luma [B,1,H,W], for vectors of whole samples only."""
+        return Reference(F.pad(luma, (_PAD,) * 4, mode="replicate"), (luma.shape[2], luma.shape[3]))
+
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # what is kept must serve training too
-def _corners(batch: int, h: int, w: int, block: int, plane: tuple[int, int], rows: int, device: torch.device) -> Tensor:
-    """Where every so many-th row of each block begins in the 16 padded planes of each picture: [B,h,block/rows,w]."""
-    high, wide = plane
-    picture = torch.arange(batch, device=device).view(-1, 1, 1, 1) * (16 * high * wide)
+def _corners(
+    grid: tuple[int, int, int], block: int, planes: tuple[int, int, int], rows: int, device: torch.device
+) -> Tensor:
+    """Where every so many-th row of each block begins in the padded planes of each picture: [B,h,block/rows,w]."""
+    (batch, h, w), (phases, high, wide) = grid, planes
+    picture = torch.arange(batch, device=device).view(-1, 1, 1, 1) * (phases * high * wide)
     top = torch.arange(0, h * block, rows, device=device).view(1, h, block // rows, 1) + _PAD
     left = torch.arange(w, device=device) * block + _PAD
     return picture + top * wide + left
@@ -77,7 +83,7 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- search
 
 
-def _coarse_start(cur: Tensor, ref: Tensor, reach: int) -> Tensor:
+def coarse_start(cur: Tensor, ref: Tensor, reach: int) -> Tensor:
     """Every other displacement at a quarter of the size: [B,1,H,W] -> vectors [B,2,H/16,W/16] in quarter samples."""
     c = F.avg_pool2d(cur, 4)[:, 0]
     r = F.pad(F.avg_pool2d(ref, 4), (reach,) * 4, mode="replicate")[:, 0].contiguous()
@@ -113,23 +119,24 @@ def _middle(vectors: Tensor) -> Tensor:
     return (up + down + left + right - low - high) / 2
 
 
-class _Matcher:
+class Matcher:
     """Best vectors so far of one frame's 16×16 blocks, and their cost."""
 
     def __init__(self, cur: Tensor, ref: Reference, start: Tensor, price: float, rows: int) -> None:
         """rows: every so many-th row of a block is compared."""
         self.cur, self.ref, self.price, self.rows = cur[:, 0, ::rows], ref, price, rows
+        self.limit = RANGE if ref.phases.shape[1] > 1 else RANGE - RANGE % 4
         self.best = start.float()
         self.sad = self.sums(self.best[None], 16)[0]
 
     def sums(self, vectors: Tensor, block: int) -> Tensor:
         """Sums of absolute differences of each block under vectors [n,B,2,h,w], n a block: [n,B,h,w]."""
         v = clamped(vectors.long(), block, self.ref.shape)
-        b, _, high, wide = self.ref.phases.shape
+        b, phases, high, wide = self.ref.phases.shape
         h, w = v.shape[-2:]
         phase = (v[:, :, 0] & 3) * 4 + (v[:, :, 1] & 3)
         offset = (phase * high + (v[:, :, 0] >> 2)) * wide + (v[:, :, 1] >> 2)
-        corners = _corners(b, h, w, block, (high, wide), self.rows, v.device)
+        corners = _corners((b, h, w), block, (phases, high, wide), self.rows, v.device)
         flat = self.ref.phases.reshape(-1)
         runs = flat.as_strided((flat.numel() - block + 1, block), (1, 1))  # each block's rows are runs of samples
         moved = runs.index_select(0, (offset[:, :, :, None] + corners).reshape(-1))
@@ -141,7 +148,7 @@ class _Matcher:
     def consider(self, candidates: Tensor) -> None:
         """Take the cheapest of each block's candidates [n,B,2,h,w] where it is cheaper than what it has."""
         around = _middle(self.best)
-        vectors = candidates.clamp(-RANGE, RANGE)
+        vectors = candidates.clamp(-self.limit, self.limit)
         sad = self.sums(vectors, 16)
         least, at = (sad + self.price * _vector_bits(vectors - around)).min(0)
         better = least < self.sad + self.price * _vector_bits(self.best - around)
@@ -163,11 +170,11 @@ class _Matcher:
 
 
 _SOURCE_BITS = 3.0
-_CROSS = [(-1, 0), (1, 0), (0, -1), (0, 1)]
-_CORNERS = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
+CROSS = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+CORNERS = [(-1, -1), (-1, 1), (1, -1), (1, 1)]
 
 
-def _kept(m: _Matcher, still: Tensor) -> Tensor:
+def _kept(m: Matcher, still: Tensor) -> Tensor:
     """Which 16×16 blocks [B,h,w] had better come from a picture that does not move; still: what they miss there."""
     moving = m.sad + m.price * _vector_bits(m.best - _middle(m.best))
     kept = torch.zeros_like(still, dtype=torch.bool)
@@ -179,28 +186,19 @@ def _kept(m: _Matcher, still: Tensor) -> Tensor:
 
 
 def search(
-    cur: Tensor, ref_luma: Tensor, previous: Tensor | None, price: float, beside: Tensor | None = None
+    cur: Tensor, ref_luma: Tensor, start: Tensor, price: float, beside: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
-    cur, ref_luma [B,1,H,W] with H, W multiples of 16, on one scale; previous: the last frame's coarse vectors;
+    cur, ref_luma [B,1,H,W] with H, W multiples of 16, on one scale; start: vectors to begin with [B,2,H/16,W/16];
     price: sum of absolute differences that one bit is worth; beside [B,1,H,W]: a picture that may be taken unmoved.
     Returns coarse [B,3,H/16,W/16] and choice [B,H/8,W/8] (int64).
     """
-    height, width = cur.shape[2:]
-    reference = helper.begun(lambda: Reference.of(ref_luma))
-    start = _coarse_start(cur, ref_luma, min(6, min(height, width) // 8))
-    ref = reference()
-    rough = _Matcher(cur, ref, torch.zeros_like(start), price, rows=4)
-    rough.consider(torch.stack([start.float()] if previous is None else [start.float(), previous[:, :2].float()]))
-    rough.ring(_CROSS + _CORNERS, 16)
-    rough.ring(_CROSS, 8)
-    m = _Matcher(cur, ref, rough.best, price, rows=2)
-    m.ring(_CROSS, 4)
+    m = Matcher(cur, Reference.of(ref_luma), start, price, rows=2)
     m.spread()
-    m.ring(_CROSS + _CORNERS, 4)
-    m.ring(_CROSS + _CORNERS, 2)
-    m.ring(_CROSS, 1)
+    m.ring(CROSS + CORNERS, 4)
+    m.ring(CROSS + CORNERS, 2)
+    m.ring(CROSS, 1)
     m.spread()
     if beside is None:
         kept, small = torch.zeros_like(m.sad, dtype=torch.bool), None

@@ -33,6 +33,7 @@ from vcodec.backbones import motion
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.compensation import compensate
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
+from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import level_of, nominal_step
 
@@ -239,7 +240,7 @@ class QAE(Backbone):
         return self.predicted(luma, chroma, level, state is None)
 
     @staticmethod
-    def _moved(planes: tuple[Tensor, Tensor], state: QAEState, worth: float) -> dict[str, Tensor]:
+    def _moved(planes: tuple[Tensor, Tensor], state: QAEState, start: Tensor, worth: float) -> dict[str, Tensor]:
         """Light and motion of a frame; worth: sum of absolute differences that a bit is worth."""
         known = [(state.luma, state.chroma)]
         if state.memory[0] is not state.luma:
@@ -247,7 +248,7 @@ class QAE(Backbone):
         light = fitted(planes, known, worth)
         last, _ = weighted(*known[0], light[:, 0])
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
-        coarse, choice = motion.search(planes[0], last, state.coarse, worth, beside)
+        coarse, choice = motion.search(planes[0], last, start, worth, beside)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
         if len(known) > 1 and coarse[:, 2].any():
@@ -265,15 +266,26 @@ class QAE(Backbone):
         ]
         return [QAEState(*scene, None, scene) for scene in planes]
 
+    def look_ahead(self, clip: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
+        luma, _ = unpack_yuv420(clip[0].transpose(0, 1))
+        return look_ahead(luma, seen, k)
+
     def encode(self, clip: Tensor, state: QAEState | None, k: int) -> tuple[Latent, QAEState | None]:
+        return self.encode_advised(clip, state, k, None)
+
+    def encode_advised(
+        self, clip: Tensor, state: QAEState | None, k: int, advice: Advice | None
+    ) -> tuple[Latent, QAEState | None]:
         luma, chroma = unpack_yuv420(clip[:, :, 0])
         if state is None:
             side = {"thumbnail": self.thumbnail(luma, chroma)}
         else:
-            side = self._moved((luma, chroma), state, price(k))
+            start = rough_motion(luma, state.luma)[0] if advice is None or advice.start is None else advice.start
+            side = self._moved((luma, chroma), state, start, price(k))
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p)
-        return Latent(values[:, :, None], side, self.weight, p), state
+        weight = self.weight if advice is None else self.weight * advice.weight
+        return Latent(values[:, :, None], side, weight, p), state
 
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)

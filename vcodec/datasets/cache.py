@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from vcodec.backbones import motion
+from vcodec.backbones.lookahead import rough_motion
 from vcodec.datasets.base import Bytes, Preparation, Run
 from vcodec.errors import InputError, MediaError
 from vcodec.media import open_video
@@ -137,7 +138,7 @@ def _followed(
 
 def _key(path: Path, frames: int) -> str:
     stat = path.stat()
-    text = f"v3|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{frames}"
+    text = f"v4|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{frames}"
     return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
@@ -201,10 +202,9 @@ def block_vectors(luma: Bytes) -> npt.NDArray[np.int16]:
     """Block vectors [T,2,H/8,W/8] of each frame [T,H,W] from the one before it, between source frames."""
     t, h, w = luma.shape
     out = np.zeros((t, 2, h // 8, w // 8), np.int16)
-    coarse = None
     with torch.inference_mode():
         for i, (before, after) in enumerate(itertools.pairwise(luma), 1):
             past, now = (torch.from_numpy(x).float().div(255)[None, None] for x in (before, after))
-            coarse, choice = motion.search(now, past, coarse, _PRICE)
+            coarse, choice = motion.search(now, past, rough_motion(now, past)[0], _PRICE)
             out[i] = motion.dense_vectors(coarse, choice)[0, :2].numpy()
     return out

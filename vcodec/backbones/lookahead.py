@@ -1,0 +1,120 @@
+"""What an encoder sees ahead in the frames of a chunk: motion between sources, and what each block will be used for.
+
+    source frames ─► rough motion, frame to frame ─► where the search in the decoded frame starts
+                                 └─► how much of a block comes from the frame before ─► importance, last frame to first
+
+A block that the coming frames are predicted from is worth more bits than one that is gone in the next frame (after
+x264's macroblock tree).  What comes after the chunk is taken to be like its last frame.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vcodec.backbones import motion
+from vcodec.scale import level_of, nominal_step
+
+__all__ = ["Advice", "Seen", "look_ahead", "rough_motion"]
+
+_PRICE = 0.03  # sum of absolute differences (samples in 0..1) that a bit of rough motion is worth
+_ROWS = 4  # every so many-th row of a block is compared
+_DARKER = 2 / 255  # a change of the mean that is taken to be one of light
+_HORIZON = 10  # frames that come after the chunk
+_STRENGTH = 0.7  # weight grows as (1 + use) to this power
+_LEAST, _MOST = 0.25, 4.0  # weight
+_NOISE = 0.4  # of the nominal step: differences that coding does not see
+
+
+class Advice(NamedTuple):
+    """For one frame.
+
+    start [1,2,H/16,W/16]: vectors to start from, quarter samples, None without a frame before;
+    weight [1,1,H/8,W/8]: what squared error is worth there, beside the frame's mean.
+    """
+
+    start: Tensor | None
+    weight: Tensor
+
+
+class Seen(NamedTuple):
+    """The frame before those of a chunk: luma [1,1,H,W], and its rough motion [1,2,H/16,W/16] (None: of none)."""
+
+    luma: Tensor
+    vectors: Tensor | None
+
+
+def look_ahead(luma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
+    """Advice for the frames luma [T,1,H,W] of a chunk, in 0..1, and what the next chunk's wants of them."""
+    frames = luma if seen is None else torch.cat([seen.luma, luma])
+    first = len(frames) - len(luma)  # of the chunk
+    starts: list[Tensor] = []  # of each frame but the first
+    missed: list[Tensor] = []
+    last = None if seen is None else seen.vectors
+    for i in range(1, len(frames)):
+        last, left = rough_motion(frames[i : i + 1], frames[i - 1 : i], last)
+        starts.append(last)
+        missed.append(left[0])
+    known: list[Tensor | None] = [*starts] if first else [None, *starts]
+    weights = torch.ones(len(luma), 1, luma.shape[2] // 8, luma.shape[3] // 8, device=luma.device)
+    if starts:
+        weights = _weights(frames, starts, torch.stack(missed), first, _NOISE * nominal_step(level_of(k)))
+    return [Advice(v, weights[i : i + 1]) for i, v in enumerate(known)], Seen(luma[-1:], last)
+
+
+def _weights(frames: Tensor, starts: list[Tensor], missed: Tensor, first: int, noise: float) -> Tensor:
+    """What squared error is worth [T,1,H/8,W/8] in frames[first:]."""
+    texture = F.avg_pool2d((frames[1:] - _spread(F.avg_pool2d(frames[1:], 8), 8)).abs(), 16)[:, 0] * 255.0
+    # how much of a block comes from the frame before
+    share = (1.0 - missed.square() / (texture.square() + noise**2)).clamp(0.0, 1.0)
+    use = _series(share[-1])
+    uses = [use]
+    for t in range(len(share) - 1, first - 1, -1):
+        use = _carried((1.0 + use) * share[t], starts[t][0])
+        uses.append(use)
+    logs = _STRENGTH * torch.log2(1.0 + torch.stack(uses[::-1]))
+    weight = torch.exp2(logs - logs.mean((1, 2), keepdim=True)).clamp(_LEAST, _MOST)
+    return _spread(weight[:, None], 2)
+
+
+def _spread(maps: Tensor, scale: int) -> Tensor:
+    return F.interpolate(maps, scale_factor=scale, mode="nearest")
+
+
+def rough_motion(now: Tensor, last: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """From a frame last to the next one, now [B,1,H,W]; before: what this gave for last and the frame before it.
+
+    Returns whole-sample vectors [B,2,H/16,W/16] in quarters, and the mean absolute difference [B,H/16,W/16] that they
+    leave, in 8-bit levels.
+    """
+    change = (now - last).mean((1, 2, 3), keepdim=True)
+    level = now - change * (change.abs() > _DARKER)
+    found = motion.coarse_start(level, last, min(6, min(now.shape[2:]) // 8)).float()
+    matcher = motion.Matcher(level, motion.Reference.whole(last), torch.zeros_like(found), _PRICE, _ROWS)
+    matcher.consider(torch.stack([found] if before is None else [found, before]))
+    for ring, step in ((motion.CROSS + motion.CORNERS, 16), (motion.CROSS, 8), (motion.CROSS, 4)):
+        matcher.ring(ring, step)
+    return matcher.best, matcher.sad * (255.0 / 256.0)
+
+
+def _series(share: Tensor) -> Tensor:
+    """share + share² + … over the horizon."""
+    return torch.stack([share**n for n in range(1, _HORIZON + 1)]).sum(0)
+
+
+def _carried(amount: Tensor, vectors: Tensor) -> Tensor:
+    """What lies in each block [h,w] of the frame before, of amounts that came from there by vectors [2,h,w]."""
+    h, w = amount.shape
+    y = torch.arange(h, device=amount.device).view(-1, 1) + vectors[0] / 64
+    x = torch.arange(w, device=amount.device) + vectors[1] / 64
+    top, left = y.floor(), x.floor()
+    out = torch.zeros(h * w, device=amount.device)
+    for down in (0, 1):
+        for right in (0, 1):
+            part = ((y - top) if down else 1 - (y - top)) * ((x - left) if right else 1 - (x - left)) * amount
+            place = (top + down).clamp(0, h - 1) * w + (left + right).clamp(0, w - 1)
+            out.index_add_(0, place.long().reshape(-1), part.reshape(-1))
+    return out.view(h, w)

@@ -6,7 +6,6 @@ order, so that a frame of 150,000 indices costs a few dozen calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import constriction
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from vcodec.errors import DamagedError, WeightsError
 
-__all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows", "read_abreast"]
+__all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows", "runs_of"]
 
 TABLE_SUM = 1 << 16
 _RAW_BITS = 16
@@ -47,6 +46,9 @@ class Tables:
             self.bits = -np.log2(self.rows / TABLE_SUM)  # [N,S]; what has no weight is infinitely dear
         self.models: list[Any] = [None] * len(self.rows)  # of each row, once it was asked for
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"models": [None] * len(self.rows)}  # constriction's do not pickle
+
     @property
     def symbols(self) -> int:
         """Size of the alphabet."""
@@ -61,13 +63,12 @@ class Tables:
         return found
 
 
-def _groups(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[tuple[int, int, int]]]:
-    """Order that sorts by row, and (row, start, stop) of each run in it."""
+def runs_of(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Order that sorts by row, and row and length of each run in it."""
     order = np.argsort(rows, kind="stable")
     ordered = rows.take(order)
     stops = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered))
-    starts = np.concatenate([stops[:1] * 0, stops[:-1]])
-    return order, list(zip(ordered.take(starts).tolist(), starts.tolist(), stops.tolist()))
+    return order, ordered.take(stops - 1), np.diff(stops, prepend=0)
 
 
 _UNIFORM = constriction.stream.model.Uniform(1 << _RAW_BITS)
@@ -85,10 +86,9 @@ class SymbolWriter:
         """symbols[i] under tables.rows[rows[i]]; both 1-D."""
         if rows.size == 0:
             return
-        order, runs = _groups(rows.astype(np.uint16))  # which sorts fast
+        order, keys, lengths = runs_of(rows.astype(np.uint16))  # which sorts fast
         ordered = symbols[order].astype(np.int32)
-        for row, start, stop in runs:
-            part = ordered[start:stop]
+        for row, part in zip(keys.tolist(), np.split(ordered, np.cumsum(lengths)[:-1])):
             self._coder.encode(part, tables.model(row))
             self.expected_bits += float(tables.bits[row][part].sum())
         self.count += int(rows.size)
@@ -116,48 +116,34 @@ class SymbolReader:
 
     def read(self, tables: Tables, rows: npt.NDArray[Any]) -> Ints:
         """Symbols under rows, 1-D."""
-        found: Ints = read_abreast([self], tables, rows[None])[0].astype(np.int64)
+        found = np.empty(rows.size, np.int64)
+        if rows.size:
+            order, keys, lengths = runs_of(rows.astype(np.uint16))  # which sorts fast
+            found[order] = self.take([tables.model(row) for row in keys.tolist()], lengths.tolist())
+            self.count += int(rows.size)
         return found
 
     def read_raw(self, n: int) -> Ints:
         """Integers 0..65535 without a model."""
-        if n == 0:
-            return np.empty(0, np.int64)
         self.count += n
+        return self.take([_UNIFORM], [n]).astype(np.int64) if n else np.empty(0, np.int64)
+
+    def take(self, models: list[Any], lengths: list[int]) -> npt.NDArray[np.int32]:
+        """So many letters under each of constriction's models; not counted."""
         try:
-            return np.asarray(self._coder.decode(_UNIFORM, n), np.int64)
-        except AssertionError as error:
-            raise _unreadable() from error
+            return np.concatenate(list(map(self._coder.decode, models, lengths)))
+        except AssertionError as error:  # constriction's, for data that no encoder makes
+            raise DamagedError("a payload is not what its tables would have made") from error
+
+    def mark(self) -> Any:
+        """Where it stands, for `back`."""
+        return self._coder.clone()
+
+    def back(self, mark: Any) -> None:
+        """To where it stood; once a mark."""
+        self._coder = mark
 
     def finish(self) -> None:
         """Refuse a payload that does not end where its symbols do."""
         if not self._coder.maybe_exhausted():
             raise DamagedError("a payload holds more than its symbols")
-
-
-def read_abreast(readers: Sequence[SymbolReader], tables: Tables, rows: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """From each of several payloads, symbols under its row of rows [B,n]: [B,n]."""
-    if rows.size == 0:
-        return np.zeros(rows.shape, np.int32)
-    count = len(tables.rows)
-    first = count * np.arange(len(readers))[:, None]
-    dtype = np.uint16 if count * len(readers) <= 2**16 else np.uint32  # the narrow one sorts faster
-    order, runs = _groups((rows.astype(dtype, copy=False) + first.astype(dtype)).ravel())
-    decoders, models = [reader._coder.decode for reader in readers], tables.models
-    parts = []
-    try:
-        for key, start, stop in runs:
-            which, row = divmod(key, count)
-            parts.append(decoders[which](models[row] or tables.model(row), stop - start))
-    except AssertionError as error:
-        raise _unreadable() from error
-    for reader in readers:
-        reader.count += rows.shape[1]
-    out = np.empty(rows.size, np.int32)
-    out[order] = np.concatenate(parts)
-    return out.reshape(rows.shape)
-
-
-def _unreadable() -> DamagedError:
-    """For constriction's AssertionError: data that no encoder makes."""
-    return DamagedError("a payload is not what its tables would have made")

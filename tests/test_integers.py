@@ -13,6 +13,7 @@ import torch
 
 from tests.models import moving_frames, small_codec
 from vcodec.codec import Codec, Grid, Settings
+from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_flags, code_maps
@@ -135,6 +136,35 @@ def test_symbols_round_trip_in_any_grouping() -> None:
     reader.finish()
     with pytest.raises(DamagedError):
         SymbolReader(data + b"1234" * 3).finish()
+
+
+@pytest.mark.parametrize("spread", [0.5, 30.0])
+def test_short_alphabets_read_the_same(spread: float) -> None:
+    """With short alphabets each payload gives what was written: every letter of every table, rare ones too."""
+    rng = np.random.default_rng(6)
+    value, centres = np.arange(64), np.array([0, 1, 20, 40, 62, 63])
+    tables = Tables(integer_rows(np.exp(-np.abs(value - centres[:, None]) / spread) + 1e-7))
+    rows = rng.integers(0, 6, (3, 6 * 64 * 8))
+    likely = np.array([[rng.choice(64, p=tables.rows[r] / TABLE_SUM) for r in row] for row in rows])
+    rows[0] = np.arange(6).repeat(64 * 8)  # all letters
+    likely[0] = np.tile(value, 6 * 8)
+    likely[1, 100] = (centres[rows[1, 100]] + 32) % 64  # one rare letter
+    likely[2] = centres[rows[2]]  # none
+    payloads = []
+    for row, symbols in zip(rows, likely):
+        writer = SymbolWriter()
+        writer.write(tables, row, symbols)
+        writer.write(tables, row[:50], symbols[:50])
+        payloads.append(writer.finish())
+    short = ShortTables(tables)
+    readers = [SymbolReader(data) for data in payloads]
+    assert (read_abreast(readers, short, rows) == likely).all()
+    assert (read_abreast(readers, short, rows[:, :50]) == likely[:, :50]).all()
+    for reader in readers:
+        reader.finish()
+    assert (short.short.letters < 64).any() == (spread < 1)
+    with pytest.raises(DamagedError):
+        read_abreast([SymbolReader(b"\xff" * 8)], short, rows[:1])
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 3), (18, 22), (33, 40)])

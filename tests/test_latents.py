@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,7 @@ def test_a_dataset_serves_each_window_once(folder: Path, weights: Path, tmp_path
     parser = data.parser(1)
     parser.window(0, 1)
     assert parser.parsed == 1  # what was asked for, nothing before it
+    assert torch.equal(pickle.loads(pickle.dumps(data))[4], data[4])  # read from before, as a spawned worker gets it
     assert len(LatentDataset(folder, window=2, stride=1, weights=weights)) == 12
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,13 @@ from tests.plain_ivvae import PlainIVVAE
 from vcodec.backbones.base import Grid
 from vcodec.backbones.causalvae import PRESETS as CAUSAL_PRESETS
 from vcodec.backbones.causalvae import CausalVAE, CausalVAEConfig, ImageVAE
+from vcodec.backbones.footprint import Footprint
 from vcodec.backbones.group_conv import GroupCausalConv
 from vcodec.backbones.inflation import THIRD_BRANCH_FRAME, inflate_causal, inflate_ktc
 from vcodec.backbones.ivvae import IVVAE, PRESETS, IVVAEConfig
 from vcodec.backbones.vae_layers import RMSNorm, Stream, TimeConv
 from vcodec.backbones.videovae import VideoVAE
-from vcodec.checkpoint import load_state, save_state
+from vcodec.checkpoint import load_state, new_parts, save_state
 from vcodec.errors import InputError
 
 COUNTS = {"z4": 107_170_842, "z8": 107_379_150, "z16": 107_798_550, "z16-dim96": 241_854_742}
@@ -208,6 +211,58 @@ def test_states_are_kept_and_shared(tmp_path) -> None:
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(InputError, match="not the state"):
         load_state(tmp_path / "junk")
+
+
+@pytest.mark.parametrize("kind", [IVVAE, CausalVAE])
+def test_a_spent_state_gives_its_memory_to_the_next(kind) -> None:
+    """A stream over spent states is the same, in the same memory; what is spent is refused, a fork goes on."""
+    model = made(kind)
+    clip = clip_of(13)
+    with torch.inference_mode():
+        wanted, state = model.encode(clip[:, :, :5])[1].fork(), model.encode(clip[:, :, :5])[1]
+        kept, places = state.fork(), {name: slot.data_ptr() for name, slot in state.slots.items()}
+        for part in (clip[:, :, 5:9], clip[:, :, 9:]):
+            want, wanted = model.encode(part, wanted)
+            spent = state
+            got, state = model.encode(part, spent.spent())
+            assert torch.equal(got.values, want.values)
+            assert {name: slot.data_ptr() for name, slot in state.slots.items()} == places
+            with pytest.raises(InputError, match="spent"):
+                model.encode(part, spent)
+        forked, whole = model.encode(clip[:, :, 5:9], kept)[0].values, model.encode(clip)[0].values
+        torch.testing.assert_close(forked, whole[:, :, 2:3], atol=1e-12, rtol=0)
+    learned = [p.requires_grad_(True) for p in model.parameters()]
+    trained, state = model.encode(clip[:, :, :5])
+    latent, _ = model.encode(clip[:, :, 5:9], state.spent())
+    (latent.values.sum() + trained.values.sum()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in learned)
+
+
+@pytest.mark.parametrize("name", ["ivvae:z4-small", "causalvae:z4-small"])
+def test_memory_is_known_before_it_is_taken(name: str) -> None:
+    """Counted without memory, tensors take what the allocator then gives out, to 5 %; the quick bound is above."""
+    model = new_parts(name).backbone.eval()
+    with torch.device("meta"):
+        twin = type(model)(model.config).eval()
+
+    def taken(clip, state) -> int:
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+            model.encode(clip, state)
+        events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+        events.sort(key=lambda event: event.start_ns())
+        return max(itertools.accumulate(event.nbytes() for event in events))
+
+    with torch.inference_mode():
+        for frames in (5, 4):  # 4 go on
+            clip = torch.rand(1, 3, frames, 128, 128)
+            before = model.encode(clip[:, :, :1])[1] if frames == 4 else None
+            after = twin.encode(clip[:, :, :1].to("meta"))[1] if frames == 4 else None
+            with Footprint() as footprint:
+                twin.encode(clip.to("meta"), after)
+            assert footprint.peak == pytest.approx(taken(clip, before), rel=0.05)
+            needed, bound = model.memory(frames, 128, 128), model.memory_bound(frames, 128, 128)
+            assert footprint.peak < footprint.held <= needed <= bound
 
 
 def test_halves_start_as_two_frames_of_a_group() -> None:

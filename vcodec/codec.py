@@ -175,12 +175,15 @@ class Codec:
 
     def _check_memory(self, height: int, width: int) -> None:
         """Refuse pictures whose steps would not fit, before anything is allocated for them."""
-        needed = self.backbone.memory(self.step_frames, height, width)
-        if not needed:
+        bound = self.backbone.memory_bound(self.step_frames, height, width)
+        if not bound:
             return
         limit = self.max_memory
         if limit is None:
             limit = torch.cuda.mem_get_info(self.device)[1] if self.device.type == "cuda" else physical_memory()
+        if bound <= limit:
+            return
+        needed = self.backbone.memory(self.step_frames, height, width)
         if needed > limit:
             raise InputError(
                 f"{self.name} needs about {needed / 2**30:.1f} GiB for pictures of {width}x{height}, and may take "

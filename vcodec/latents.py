@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ABREAST", "Gop", "GopParser", "LatentCoder", "LatentIndex", "LatentView", "parse", "read_index"]
 
-ABREAST = 4  # GOPs whose latents are parsed side by side; more would leave the cache
+ABREAST = 8  # GOPs whose latents are parsed side by side; more would leave the cache, fewer make more calls
 
 
 @dataclass(frozen=True)

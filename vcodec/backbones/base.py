@@ -94,6 +94,10 @@ class Backbone(nn.Module, ABC):
         """Bytes that one step of so many frames takes at most, beside the weights; 0: too little to be of account."""
         return 0
 
+    def memory_bound(self, frames: int, height: int, width: int) -> int:
+        """No less than `memory`, and known at once."""
+        return self.memory(frames, height, width)
+
     def openings(self, height: int, width: int) -> list[Any]:
         """States of what the model remembers, from which a GOP may start in place of a keyframe."""
         return []

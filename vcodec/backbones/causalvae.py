@@ -88,10 +88,11 @@ class TimeDown(TimeConv):
         b = stream.batch
         head, rest = stream.split(x)
         before = head if head is not None else stream.before(self.slot, x)
-        stream.now[self.slot] = x[-b:].clone()
+        line = torch.cat([before, rest]) if len(rest) else before
+        stream.keep(self.slot, x[-b:])
         out = [] if head is None else [self.image(head)]
         if len(rest):
-            line = torch.cat([before, rest]).unflatten(0, (-1, b))  # type: ignore[no-untyped-call]
+            line = line.unflatten(0, (-1, b))  # type: ignore[no-untyped-call]
             parts = [line[i : len(line) - 2 + i : 2].flatten(0, 1) for i in range(3)]
             out.append(self.stacked(parts))
         return torch.cat(out)
@@ -187,8 +188,6 @@ class CausalVAE(VideoVAE):
     """The baseline: clips [B,3,T,H,W] in 0..1 to latents [B,z,1+(T−1)/4,H/8,W/8] and back; see VideoVAE."""
 
     conv: FrameConv = CausalConv
-    live_maps = 12.0
-    slot_maps = 25.0
     # causal convolutions reach two frames back each: 12 of them at one latent a step, 24 latents; the others, 14
     decoder_preroll = 38
     encoder_preroll = 28
@@ -218,7 +217,6 @@ class ImageVAE(CausalVAE):
     step_frames = 1
     lead_frames = 0
     chunk_frames = GROUP
-    live_maps, slot_maps = 10.0, 0.0
     decoder_preroll = encoder_preroll = 0
 
     def __init__(self, config: CausalVAEConfig) -> None:

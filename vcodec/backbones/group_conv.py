@@ -76,10 +76,10 @@ class GroupCausalConv(TimeConv):
         """[T·B,I,H,W] -> [T·B,O,H,W]; T is whole groups, and the first frame of all before them."""
         head, rest = stream.split(x)
         before = head if head is not None else stream.before(self.slot, x)
-        stream.now[self.slot] = x[-stream.batch :].clone()
+        earlier = torch.cat([before, rest[: -stream.batch]])
+        stream.keep(self.slot, x[-stream.batch :])
         made = [] if head is None else [self.image(head)]
         if len(rest):
-            earlier = torch.cat([before, rest[: -stream.batch]])
             made.append(self.stacked([earlier, rest, self.later(rest, stream.batch)]))
         return made[0] if len(made) == 1 else torch.cat(made)
 
@@ -91,7 +91,7 @@ class GroupCausalConv(TimeConv):
         b = stream.batch
         if not stream.first:
             line[:b] = stream.before(self.slot, line)
-        stream.now[self.slot] = line[-b:].clone()
+        stream.keep(self.slot, line[-b:])
         if stream.first:
             out[:b] = self.image(line[:b])
             out = out[b:]

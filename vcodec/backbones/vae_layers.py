@@ -43,11 +43,13 @@ __all__ = [
 @dataclass
 class Stream:
     """One call's way through a network. batch: clips side by side; first: the first frame of all is among the frames;
-    past: slots of the call before; now: slots for the call after; rooms: memory for what is soon dead, in inference."""
+    past: slots of the call before; once: their memory may be written over, for the call after; now: slots for that;
+    rooms: memory for what is soon dead, in inference."""
 
     batch: int
     first: bool
     past: dict[str, Tensor]
+    once: bool = False
     now: dict[str, Tensor] = field(default_factory=dict)
     rooms: dict[str, Tensor] = field(default_factory=dict)
 
@@ -58,9 +60,17 @@ class Stream:
             found = "nothing" if kept is None else f"{tuple(kept.shape)}"
             raise InputError(
                 f"the state does not fit: slot '{slot}' holds {found}, needed are frames of {tuple(like.shape[1:])} "
-                f"in a batch of {self.batch}; a new stream begins with state None"
+                f"in a batch of {self.batch}; a new stream begins with state None, and a spent state is gone"
             )
         return kept.to(like)
+
+    def keep(self, slot: str, frames: Tensor) -> None:
+        """Frames that a layer needs in the call after; those of the call before are not asked for any more."""
+        old = self.past.pop(slot, None) if self.once and not torch.is_grad_enabled() else None
+        if old is not None and _alike(old, frames):
+            self.now[slot] = old.copy_(frames)
+        else:
+            self.now[slot] = frames.clone()
 
     def room(self, name: str, frames: int, channels: int, like: Tensor) -> Tensor:
         """Memory for [frames,channels,h,w], sizes and kind as of frames; the next room of that name overwrites it.
@@ -83,6 +93,11 @@ class Stream:
     def split(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """The first frame of all, or None, and the others."""
         return (x[: self.batch], x[self.batch :]) if self.first else (None, x)
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether one can be written over the other."""
+    return a.is_inference() == b.is_inference() and (a.shape, a.dtype, a.device) == (b.shape, b.dtype, b.device)
 
 
 def name_slots(network: nn.Module) -> None:
@@ -114,7 +129,8 @@ class RMSNorm(nn.Module):
         if out is not None and x.dtype == wide:
             torch.mul(halves, scale, out=out.unflatten(1, (self.parts, -1)))  # type: ignore[no-untyped-call]
             return out.mul_(gain)
-        y = (halves * scale).to(x.dtype).flatten(1, 2)
+        # of one part alone: as [1,1,C,H,W] a single frame would come back in another order in memory
+        y = (x * scale[:, 0] if self.parts == 1 else (halves * scale).flatten(1, 2)).to(x.dtype)
         y = y * gain if learns(x, gain) else y.mul_(gain)
         return y if out is None else out.copy_(y)
 
@@ -190,10 +206,10 @@ class CausalConv(TimeConv):
         b = stream.batch
         head, rest = stream.split(x)
         before = torch.cat([head, head]) if head is not None else stream.before(self.slot, x)
-        stream.now[self.slot] = torch.cat([before, rest])[-2 * b :].clone()
+        line = torch.cat([before, rest]) if len(rest) else before  # with none, it would not be channels last
+        stream.keep(self.slot, line[-2 * b :])
         out = [] if head is None else [self.image(head)]
         if len(rest):
-            line = torch.cat([before, rest])
             out.append(self.stacked([line[: -2 * b], line[b:-b], rest]))
         return out[0] if len(out) == 1 else torch.cat(out)
 

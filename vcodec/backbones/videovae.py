@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -21,26 +23,34 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
+from vcodec.backbones.footprint import Footprint
 from vcodec.backbones.vae_layers import Stream, name_slots
 from vcodec.errors import InputError
 
-__all__ = ["GROUP", "STRIDE", "Posterior", "VAEState", "VideoVAE"]
+__all__ = ["GROUP", "STRIDE", "Footprints", "Posterior", "VAEState", "VideoVAE"]
 
 GROUP = 4  # frames in a latent of a video VAE, but for the first
 STRIDE = 8  # samples behind a latent position
+_BOUND_MAPS, _BOUND_LEAST = 32, 2**27  # for each frame, and beside that (see `memory_bound`)
 
 
 @dataclass(frozen=True)
 class VAEState:
     """Where a stream stands. Never changed by a call: keep it, and go on from it as often as you like.
 
-    side: "encoder" or "decoder"; slots: by layer, the last frames of its input, [frames·B,C,h,w]; steps: latents
-    that have passed.  `vcodec.save_state` and `vcodec.load_state` keep it in a file.
+    A stream that never goes back takes less memory with ``state.spent()``: the call that gets it writes the state
+    after it in its place.  side: "encoder" or "decoder"; slots: by layer, the last frames of its input,
+    [frames·B,C,h,w]; steps: latents that have passed.  `vcodec.save_state` and `vcodec.load_state` keep it in a file.
     """
 
     side: str
     slots: dict[str, Tensor] = field(default_factory=dict)
     steps: int = 0
+    once: bool = False
+
+    def spent(self) -> VAEState:
+        """This one, to go on from once: after that it is gone, and a call with it is refused. Forks live on."""
+        return VAEState(self.side, self.slots, self.steps, once=True)
 
     def fork(self) -> VAEState:
         """A copy that shares no memory with this one."""
@@ -64,6 +74,15 @@ class Posterior(NamedTuple):
         return self.mean + self.std * noise
 
 
+class Footprints(NamedTuple):
+    """Most bytes that a call takes beside the weights, and bytes of the state after it, for each side."""
+
+    encode: int
+    decode: int
+    encoder_slots: int
+    decoder_slots: int
+
+
 class VideoVAE(Backbone):
     """A causal video VAE; what is coded is the mean of its posterior."""
 
@@ -79,9 +98,6 @@ class VideoVAE(Backbone):
     #: latents before a window from which decoding, or encoding, it alone is exact; with one less it is not (tested)
     decoder_preroll = 7
     encoder_preroll = 5
-    #: maps of `base` channels alive at once for each frame of a call, and kept from call to call (see `memory`)
-    live_maps = 30.0
-    slot_maps = 21.0
     #: equal parts of the latent's channels with statistics of their own (keyframe half, temporal half)
     halves = 1
 
@@ -173,7 +189,7 @@ class VideoVAE(Backbone):
     def _stream(self, side: str, batch: int, state: VAEState | None) -> Stream:
         if state is not None and state.side != side:
             raise InputError(f"this is a state of the {state.side}, not of the {side}")
-        return Stream(batch, state is None, {} if state is None else state.slots)
+        return Stream(batch, True, {}) if state is None else Stream(batch, False, state.slots, state.once)
 
     # ------------------------------------------------------------------ shapes
 
@@ -191,14 +207,27 @@ class VideoVAE(Backbone):
         return LatentShape(self.latent_channels, steps, grid.height // STRIDE, grid.width // STRIDE)
 
     def memory(self, frames: int, height: int, width: int) -> int:
-        """Bytes that coding so many frames in one call takes, beside the weights: activations and slots.
+        """Bytes that coding so many frames in one call takes, beside the weights: the larger of both sides.
 
-        From the widest layers, where all is full resolution: about so many maps of `base` channels are alive at once,
-        and the slots keep so many of a single frame (measured; the float32 figures for decoding, the larger side).
+        1+4n frames begin a stream; any other number goes on with one, whose state is kept.
         """
+        found = self.footprints(frames, height, width)
+        return max(found.encode, found.decode)
+
+    def memory_bound(self, frames: int, height: int, width: int) -> int:
+        """More than `memory`, at once: of maps of `base` channels at full resolution never so many are alive."""
         grid = self.codable_grid(Grid(frames, height, width))
-        pixels, item = grid.height * grid.width, next(self.parameters()).element_size()
-        return round(pixels * self.config.base * item * (self.live_maps * grid.frames + self.slot_maps))  # type: ignore[no-any-return]
+        maps = _BOUND_MAPS * (grid.frames + 2) * self.config.base * grid.height * grid.width
+        weights = 3 * sum(p.numel() for p in self.parameters())  # folded for inference (group_conv.py)
+        return int((maps + weights) * next(self.parameters()).element_size() + _BOUND_LEAST)
+
+    def footprints(self, frames: int, height: int, width: int, spent: bool = False) -> Footprints:
+        """Bytes of each side as in `memory`; spent: the state gone on with is given away.
+
+        Counted, the first time in a second or so, by running the networks on tensors without memory.
+        """
+        grid = self.codable_grid(Grid(1, height, width))
+        return _footprints(type(self), self.config, next(self.parameters()).dtype, grid._replace(frames=frames), spent)
 
     def macs(self, grid: Grid) -> dict[str, float]:
         """Counted by running the networks on tensors without memory."""
@@ -215,6 +244,32 @@ class VideoVAE(Backbone):
 
     def step_shape(self, frames: int, height: int, width: int) -> LatentShape:
         return self.latent_shape(self.codable_grid(Grid(1, height, width)))
+
+
+@lru_cache(maxsize=16)
+def _footprints(kind: type[VideoVAE], config: Any, dtype: torch.dtype, grid: Grid, spent: bool) -> Footprints:
+    with torch.device("meta"):
+        twin = kind(config).eval().to(dtype)
+    with torch.device("meta"), torch.inference_mode():
+        group, frames = twin.group, grid.frames
+        goes_on = (frames - 1) % group > 0 or group == 1
+        states: list[VAEState | None] = [None, None]
+        if goes_on:
+            latent, states[0] = twin.encode(torch.empty(1, 3, 1, *grid[1:], dtype=dtype))
+            states[1] = twin.decode(latent)[1]
+        shape = (twin.latent_channels, -(-frames // group), grid.height // STRIDE, grid.width // STRIDE)
+        sides: list[tuple[Callable[..., Any], Tensor]] = [
+            (twin.encode, torch.empty(1, 3, *grid, dtype=dtype)),
+            (twin.decode, torch.empty(1, *shape, dtype=dtype)),
+        ]
+        peaks, slots = [], []
+        for (work, given), state in zip(sides, states):
+            before = 0 if state is None else state.size_bytes
+            with Footprint() as footprint:
+                _, after = work(given, state.spent() if state and spent else state)
+            peaks.append(before + footprint.held)
+            slots.append(after.size_bytes)
+    return Footprints(*peaks, *slots)
 
 
 def _to_grid(clip: Tensor, group: int, first: bool) -> Tensor:

@@ -21,8 +21,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.checkerboard import Frame, Networks, Turn, halves_of, turns
-from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows, read_abreast
+from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import DamagedError, WeightsError
 
 __all__ = [
@@ -147,6 +148,7 @@ class LatentEntropy:
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self._tensors = {n: t.clone() for n, t in tensors.items()}
         self.tables = Tables(tensors["tables"].numpy().astype(np.int64))
+        self._short = ShortTables(self.tables)
         rows = 4 * PHASES * WIDTHS
         if self.tables.rows.shape != (rows, SYMBOLS):
             raise WeightsError(f"latent tables of shape {self.tables.rows.shape}, not {(rows, SYMBOLS)}")
@@ -304,7 +306,7 @@ class LatentEntropy:
             for turn in turns(self.channels, h, w):
                 sums = now.sums(turn)
                 level, sign, rows = self._context(kind, turn, sums, k, fine)
-                symbols = read_abreast(readers, self.tables, rows)
+                symbols = read_abreast(readers, self._short, rows)
                 own = level + (symbols - REACH) * sign
                 if symbols.size and symbols.max() == ESCAPE:
                     for reader, found, escaped in zip(readers, own, symbols == ESCAPE):

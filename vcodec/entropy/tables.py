@@ -7,7 +7,6 @@ tables as symbols (side information), one call with a table for each symbol give
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import constriction
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from vcodec.errors import DamagedError, WeightsError
 
-__all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows", "read_abreast"]
+__all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows", "runs_of"]
 
 TABLE_SUM = 1 << 16
 _RAW_BITS = 16
@@ -49,6 +48,9 @@ class Tables:
         self.probabilities = self.rows / TABLE_SUM  # exact: integers over a power of two
         self.models: list[Any] = [None] * len(self.rows)  # of each row, once it was asked for
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"models": [None] * len(self.rows)}  # constriction's do not pickle
+
     @property
     def symbols(self) -> int:
         """Size of the alphabet."""
@@ -62,17 +64,12 @@ class Tables:
         return found
 
 
-def _sorted(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Order that sorts by row, the rows in that order, and where one differs from the one before it."""
-    order = rows.argsort(kind="stable")
-    ordered = rows[order]
-    return order, ordered, (ordered[1:] != ordered[:-1]).nonzero()[0]
-
-
-def _runs(ordered: npt.NDArray[Any], changes: npt.NDArray[Any]) -> list[tuple[int, int, int]]:
-    """(row, start, stop) of each run of one row."""
-    starts, stops = [0, *(changes + 1).tolist()], [*(changes + 1).tolist(), len(ordered)]
-    return list(zip(ordered[starts].tolist(), starts, stops))
+def runs_of(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Order that sorts by row, and row and length of each run in it."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows.take(order)
+    stops = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, len(ordered))
+    return order, ordered.take(stops - 1), np.diff(stops, prepend=0)
 
 
 _EACH = constriction.stream.model.Categorical(perfect=False)  # a table given with each symbol
@@ -92,13 +89,13 @@ class SymbolWriter:
         """symbols[i] under tables.rows[rows[i]]; both 1-D."""
         if rows.size == 0:
             return
-        order, ordered, changes = _sorted(rows.astype(np.uint16))  # which sorts fast
-        given = symbols[order].astype(np.int32)
-        if len(given) <= _SHORT * (len(changes) + 1):
+        order, keys, lengths = runs_of(rows.astype(np.uint16))  # which sorts fast
+        given, ordered = symbols[order].astype(np.int32), keys.repeat(lengths)
+        if len(given) <= _SHORT * len(keys):
             self._coder.encode(given, _EACH, tables.probabilities.take(ordered, 0))
         else:
-            for row, start, stop in _runs(ordered, changes):
-                self._coder.encode(given[start:stop], tables.model(row))
+            for row, part in zip(keys.tolist(), np.split(given, np.cumsum(lengths)[:-1])):
+                self._coder.encode(part, tables.model(row))
         self.expected_bits += float(tables.bits[ordered, given].sum())
         self.count += int(rows.size)
 
@@ -125,54 +122,37 @@ class SymbolReader:
 
     def read(self, tables: Tables, rows: npt.NDArray[Any]) -> Ints:
         """Symbols under rows, 1-D."""
-        found: Ints = read_abreast([self], tables, rows[None])[0].astype(np.int64)
+        found = np.empty(rows.size, np.int64)
+        if rows.size:
+            order, keys, lengths = runs_of(rows.astype(np.uint16))  # which sorts fast
+            if rows.size <= _SHORT * len(keys):
+                found[order] = self.take([_EACH], [tables.probabilities.take(keys.repeat(lengths), 0)])
+            else:
+                found[order] = self.take([tables.model(row) for row in keys.tolist()], lengths.tolist())
+            self.count += int(rows.size)
         return found
 
     def read_raw(self, n: int) -> Ints:
         """Integers 0..65535 without a model."""
-        if n == 0:
-            return np.empty(0, np.int64)
         self.count += n
+        return self.take([_UNIFORM], [n]).astype(np.int64) if n else np.empty(0, np.int64)
+
+    def take(self, models: list[Any], lengths: list[Any]) -> npt.NDArray[np.int32]:
+        """So many letters under each of constriction's models, or one under each of its parameters; not counted."""
         try:
-            return np.asarray(self._coder.decode(_UNIFORM, n), np.int64)
-        except AssertionError as error:
-            raise _unreadable() from error
+            return np.concatenate(list(map(self._coder.decode, models, lengths)))
+        except AssertionError as error:  # constriction's, for data that no encoder makes
+            raise DamagedError("a payload is not what its tables would have made") from error
+
+    def mark(self) -> Any:
+        """Where it stands, for `back`."""
+        return self._coder.clone()
+
+    def back(self, mark: Any) -> None:
+        """To where it stood; once a mark."""
+        self._coder = mark
 
     def finish(self) -> None:
         """Refuse a payload that does not end where its symbols do."""
         if not self._coder.maybe_exhausted():
             raise DamagedError("a payload holds more than its symbols")
-
-
-def read_abreast(readers: Sequence[SymbolReader], tables: Tables, rows: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    """From each of several payloads, symbols under its row of rows [B,n]: [B,n]."""
-    if rows.size == 0:
-        return np.zeros(rows.shape, np.int32)
-    count = len(tables.rows)
-    keys = rows.astype(
-        np.uint16 if count * len(readers) <= 2**16 else np.uint32, copy=False
-    )  # the narrow one sorts faster
-    if len(readers) > 1:
-        keys = keys + (count * np.arange(len(readers), dtype=keys.dtype))[:, None]
-    order, ordered, changes = _sorted(keys.ravel())
-    decoders, models = [reader._coder.decode for reader in readers], tables.models
-    try:
-        if len(readers) == 1 and len(ordered) <= _SHORT * (len(changes) + 1):
-            parts = [decoders[0](_EACH, tables.probabilities.take(ordered, 0))]
-        else:
-            parts = []
-            for key, start, stop in _runs(ordered, changes):
-                which, row = divmod(key, count)
-                parts.append(decoders[which](models[row] or tables.model(row), stop - start))
-    except AssertionError as error:
-        raise _unreadable() from error
-    for reader in readers:
-        reader.count += rows.shape[1]
-    out = np.empty(rows.size, np.int32)
-    out[order] = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return out.reshape(rows.shape)
-
-
-def _unreadable() -> DamagedError:
-    """For constriction's AssertionError: data that no encoder makes."""
-    return DamagedError("a payload is not what its tables would have made")

@@ -5,13 +5,10 @@
     cache         the first frame, then groups of 4, each with the state after the one before
 
 Each way runs in a process of its own, so that its peak of memory is its own; what the process held before is taken off.
-Freed memory goes back to the system at once there: the peak is what a way needs, not what the C library keeps.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import resource
 import sys
 import time
@@ -30,6 +27,7 @@ __all__ = ["WAYS", "cache_study"]
 
 WAYS = ("single-step", "overlap", "cache")
 _BLOCK = 64
+_TURNS = 2**25  # more gaps between blocks of memory where both sides work in turn, as measured
 
 
 def cache_study(
@@ -76,7 +74,6 @@ def _measure(
     way: str, codec: str, weights: str | Path | None, frames: int, size: int, threads: int, seed: int
 ) -> tuple[dict[str, Any], Tensor]:
     """Seconds and peak of one way, and a block of samples of its reconstruction."""
-    _return_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     backbone = new_parts(codec).backbone if weights is None else load_codec(Path(weights)).backbone
@@ -91,11 +88,18 @@ def _measure(
         seconds, peak = time.perf_counter() - began, _peak() - before
     at = (size - min(size, _BLOCK)) // 2
     block = out[:, :, :, at : at + _BLOCK, at : at + _BLOCK].clone()
-    step = frames if way == "single-step" else 1 + GROUP
-    predicted = backbone.memory(step, size, size)
-    if way == "cache":  # here both sides keep their slots in one process
-        predicted += round(size * size * backbone.config.base * 4 * backbone.slot_maps)
+    predicted = _predicted(backbone, way, frames, size)
     return {"seconds": round(seconds, 3), "peak_bytes": peak, "predicted_bytes": predicted}, block
+
+
+def _predicted(vae: VideoVAE, way: str, frames: int, size: int) -> int:
+    """Bytes that a way should take, with the frames that it gives."""
+    shown = 4 * 3 * frames * size * size
+    if way != "cache":
+        return vae.memory(frames if way == "single-step" else 1 + GROUP, size, size) + shown * (way == "overlap")
+    found = vae.footprints(GROUP, size, size, spent=True)
+    # each side's state waits while the other works
+    return max(found.encode + found.decoder_slots, found.decode + found.encoder_slots) + shown + _TURNS
 
 
 def _single(vae: VideoVAE, clip: Tensor) -> Tensor:
@@ -113,8 +117,8 @@ def _cached(vae: VideoVAE, clip: Tensor) -> Tensor:
     encoder = decoder = None
     out = []
     for part in torch.split(clip, vae.step_sizes(clip.shape[2], True), 2):
-        latent, encoder = vae.encode(part, encoder)
-        frames, decoder = vae.decode(latent, decoder)
+        latent, encoder = vae.encode(part, encoder and encoder.spent())
+        frames, decoder = vae.decode(latent, decoder and decoder.spent())
         out.append(frames)
     return torch.cat(out, 2)
 
@@ -125,13 +129,6 @@ def _texture(frames: int, size: int, seed: int) -> Tensor:
     coarse = torch.rand(1, 3, size // 8 + 2, (size + 2 * frames) // 8 + 2, generator=generator)
     wide = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bicubic").clamp(0, 1)
     return torch.stack([wide[:, :, :size, 2 * t : 2 * t + size] for t in range(frames)], 2)
-
-
-def _return_freed_memory() -> None:
-    """Have glibc map every block of 1 MB or more on its own; another C library stays as it is."""
-    mmap_threshold = -3
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(mmap_threshold, 1 << 20)
 
 
 def _peak() -> int:

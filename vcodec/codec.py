@@ -14,7 +14,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import zip_longest
 from queue import Queue
 from threading import Thread
 from typing import Any, NamedTuple
@@ -78,6 +77,13 @@ class State(NamedTuple):
     entropy: Any
     steps: int
     seen: Any = None
+
+
+class Ahead(NamedTuple):
+    """advice: for each step of a clip, or none; seen: as State's, after it."""
+
+    advice: Sequence[Any]
+    seen: Any
 
 
 def physical_memory() -> int:
@@ -196,21 +202,37 @@ class Codec:
         """(K, fine) of a step of the GOP."""
         return cascaded(settings.k, settings.fine, step) if self.backbone.cascade else (settings.k, settings.fine)
 
-    def compress(self, clip: Tensor, state: State | None, settings: Settings) -> tuple[Payload, State]:
-        """Code a clip [1,C,T,H,W] on the codable grid."""
-        payload, _, state = self._coded(clip, state, settings, SymbolWriter())
+    @torch.inference_mode()
+    def look_ahead(self, clip: Tensor, state: State | None, settings: Settings) -> Ahead:
+        """What an encoder that has a whole clip before it may know when it codes the clip's first step.
+
+        Without it, compress decides step by step, from what lies behind.
+        """
+        return Ahead(*self.backbone.look_ahead(clip, None if state is None else state.seen, settings.k))
+
+    def compress(
+        self, clip: Tensor, state: State | None, settings: Settings, ahead: Ahead | None = None
+    ) -> tuple[Payload, State]:
+        """Code a clip [1,C,T,H,W] on the codable grid; ahead: what look_ahead says of it."""
+        payload, _, state = self._coded(clip, state, settings, SymbolWriter(), ahead)
         return payload, state
 
     def code(
-        self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter | None = None
+        self,
+        clip: Tensor,
+        state: State | None,
+        settings: Settings,
+        writer: SymbolWriter | None = None,
+        ahead: Ahead | None = None,
     ) -> tuple[Payload, Tensor | None, State]:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
-        payload, decoded, state = self._coded(clip, state, settings, SymbolWriter() if writer is None else writer)
+        writer = SymbolWriter() if writer is None else writer
+        payload, decoded, state = self._coded(clip, state, settings, writer, ahead)
         return payload, torch.cat(decoded, 2) if decoded else None, state
 
     @torch.inference_mode()
     def _coded(
-        self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter
+        self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter, ahead: Ahead | None
     ) -> tuple[Payload, list[Tensor], State]:
         """As code, with the decoded clip step by step."""
         self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
@@ -218,12 +240,15 @@ class Codec:
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1) as behind, helper.at_hand():
-            advice, seen = self.backbone.look_ahead(clip, seen, settings.k)
             parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
-            for part, hint in zip_longest(parts, advice):
+            for number, part in enumerate(parts):
+                if ahead is None:
+                    advice, seen = self.backbone.look_ahead(part, seen, settings.k)
+                else:
+                    advice, seen = ahead.advice[number : number + 1], ahead.seen
                 k, fine = self._at(settings, steps)
                 steps += 1
-                latent, after = self.backbone.encode_advised(part, inner, k, hint)
+                latent, after = self.backbone.encode_advised(part, inner, k, advice[0] if advice else None)
                 plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
                 written.append(behind.submit(self.entropy.emit, writer, plan))
                 memory = plan.after

@@ -144,7 +144,8 @@ def code_frames(items: Iterable[Item], coding: Coding) -> Iterator[Coded | media
 def _code_chunk(gop: _Gop, coding: Coding) -> Coded:
     frames = tuple(gop.waiting)
     clip = coding.codec.to_clip([frame.planes for frame in frames], coding.settings)
-    payload, gop.state = coding.codec.compress(clip, gop.state, coding.settings)
+    ahead = coding.codec.look_ahead(clip, gop.state, coding.settings)
+    payload, gop.state = coding.codec.compress(clip, gop.state, coding.settings, ahead)
     record = bitstream.VideoChunk(
         first_frame=gop.first_frame,
         frames=len(frames),

@@ -103,11 +103,13 @@ def _code(codec: Codec, run: Run, k: int, writer: SymbolWriter) -> float:
     """Code a run as one GOP; returns its squared error, chroma weighted, in 8-bit levels."""
     state: State | None = None
     error = 0.0
-    for luma, chroma in zip(run.luma, run.chroma):
-        clip = codec.to_clip([(luma, chroma[0], chroma[1])])
-        _, hat, state = codec.code(clip, state, Settings(k), writer)
+    frames = [(luma, chroma[0], chroma[1]) for luma, chroma in zip(run.luma, run.chroma)]
+    for at in range(0, len(frames), codec.chunk_frames):
+        clip = codec.to_clip(frames[at : at + codec.chunk_frames])
+        ahead = codec.look_ahead(clip, state, Settings(k))
+        _, hat, state = codec.code(clip, state, Settings(k), writer, ahead)
         if hat is not None:
-            off = (hat - clip).square()[0, :, 0].sum((1, 2)) * 255.0**2
+            off = (hat - clip).square()[0].sum((1, 2, 3)) * 255.0**2
             error += float(off[:4].sum() + CHROMA_WEIGHT * off[4:].sum())
     return error
 

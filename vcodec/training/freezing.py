@@ -177,10 +177,13 @@ def _count(
     x = int(rng.integers(0, max(0, w - crop[1]) // 16 + 1)) * 16
     start = int(rng.integers(0, max(0, t - frames) + 1))
     state: State | None = None
-    for i in range(start, min(t, start + frames)):
-        luma = run.luma[i, y : y + crop[0], x : x + crop[1]]
-        chroma = run.chroma[i, :, y // 2 : (y + crop[0]) // 2, x // 2 : (x + crop[1]) // 2]
-        clip = codec.to_clip([(luma, chroma[0], chroma[1])])
+    stop = min(t, start + frames)
+    luma = run.luma[:, y : y + crop[0], x : x + crop[1]]
+    chroma = run.chroma[:, :, y // 2 : (y + crop[0]) // 2, x // 2 : (x + crop[1]) // 2]
+    for at in range(start, stop, codec.chunk_frames):
+        shown = range(at, min(stop, at + codec.chunk_frames))
+        clip = codec.to_clip([(luma[i], chroma[i, 0], chroma[i, 1]) for i in shown])
         writer = CountingWriter()
         writer.counts = counts
-        _, _, state = codec.code(clip, state, Settings(k), writer)
+        ahead = codec.look_ahead(clip, state, Settings(k))
+        _, _, state = codec.code(clip, state, Settings(k), writer, ahead)

@@ -9,7 +9,6 @@ import av
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from tests.clips import texture
 from tests.models import picture, small_codec
@@ -110,10 +109,9 @@ def test_what_is_uncovered_comes_from_memory() -> None:
     vectors = motion.dense_vectors(coarse, choice)
     chroma = torch.zeros(1, 2, SIZE[0] // 2, SIZE[1] // 2)
     shown, _ = compensate(last, chroma, vectors, (empty, chroma))
-    beside = F.max_pool2d((~kept).float()[None, None], 3, 1, 1)[0, 0].bool()  # where others' vectors reach in
-    inner = (kept & ~beside).repeat_interleave(16, 0).repeat_interleave(16, 1)
-    assert inner.any() and torch.equal(shown[0, 0, inner], now[0, 0, inner])
-    assert (shown - now).abs().mean() < 5e-3
+    uncovered = (last - now).abs() > 0.05
+    missed = [(p - now)[uncovered].abs().mean() for p in (shown, last)]
+    assert missed[0] < 0.2 * missed[1]  # neighbours' vectors reach into the uncovered blocks, a little
 
 
 def test_the_commonest_picture_is_the_room() -> None:

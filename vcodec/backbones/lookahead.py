@@ -25,6 +25,7 @@ _ROWS = 4  # every so many-th row of a block is compared
 _DARKER = 2 / 255  # a change of the mean that is taken to be one of light
 _HORIZON = 10  # frames that come after the chunk
 _STRENGTH = 0.7  # weight grows as (1 + use) to this power
+_USUAL = 6.0  # 1 + use of a block that weighs 1
 _LEAST, _MOST = 0.25, 4.0  # weight
 _NOISE = 0.4  # of the nominal step: differences that coding does not see
 
@@ -33,7 +34,7 @@ class Advice(NamedTuple):
     """For one frame.
 
     start [1,2,H/16,W/16]: vectors to start from, quarter samples, None without a frame before;
-    weight [1,1,H/8,W/8]: what squared error is worth there, beside the frame's mean.
+    weight [1,1,H/8,W/8]: what squared error is worth there.
     """
 
     start: Tensor | None
@@ -75,9 +76,8 @@ def _weights(frames: Tensor, starts: list[Tensor], missed: Tensor, first: int, n
     for t in range(len(share) - 1, first - 1, -1):
         use = _carried((1.0 + use) * share[t], starts[t][0])
         uses.append(use)
-    logs = _STRENGTH * torch.log2(1.0 + torch.stack(uses[::-1]))
-    weight = torch.exp2(logs - logs.mean((1, 2), keepdim=True)).clamp(_LEAST, _MOST)
-    return _spread(weight[:, None], 2)
+    weight = ((1.0 + torch.stack(uses[::-1])) / _USUAL) ** _STRENGTH
+    return _spread(weight[:, None].clamp(_LEAST, _MOST), 2)
 
 
 def _spread(maps: Tensor, scale: int) -> Tensor:

@@ -16,9 +16,11 @@ import vcodec
 from tests.clips import make_clip
 from tests.models import small_codec
 from vcodec import bitstream, media
+from vcodec.backbones.qae import QAE
 from vcodec.checkpoint import bundled_path, load_codec, save_codec
 from vcodec.codec import Grid, Settings
 from vcodec.entropy.tables import SymbolReader
+from vcodec.errors import WeightsError
 from vcodec.registry import CODECS
 from vcodec.scale import cascaded
 
@@ -73,6 +75,15 @@ def test_bundled_weights_are_those_described() -> None:
         assert load_codec(entry["codec"]).weights_sha256.hex() == entry["sha256"]
         assert entry["data"] and entry["steps"] > 0 and entry["minutes"] > 0 and entry["curve"]
     assert sum(p.stat().st_size for p in folder.glob("*.safetensors")) <= 60e6
+
+
+def test_weights_of_an_earlier_revision_are_refused(tmp_path: Path) -> None:
+    """Weights that would decode to something else than they were made for are refused, saying so."""
+    path, codec = tmp_path / "old.safetensors", load_codec("qae")
+    codec.config = codec.config | {"revision": QAE.revision - 1}
+    save_codec(codec, path)
+    with pytest.raises(WeightsError, match=rf"{path}: made for revision {QAE.revision - 1} of codec 'qae'"):
+        load_codec(path)
 
 
 def parsed_digest(path: Path) -> tuple[int, str]:

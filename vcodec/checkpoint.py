@@ -70,11 +70,9 @@ def new_parts(name: str, config: dict[str, Any] | None = None) -> Parts:
         quantizer: nn.Module = quantizer_class(quantizer_config)
     except (TypeError, ValueError) as error:
         raise WeightsError(f"codec '{name}': a configuration that this vcodec does not know ({error})") from error
-    return Parts(
-        backbone,
-        quantizer,
-        {"backbone": dataclasses.asdict(backbone_config), "quantizer": dataclasses.asdict(quantizer_config)},
-    )
+    made: dict[str, Any] = {"revision": backbone.revision} if backbone.revision else {}
+    made |= {"backbone": dataclasses.asdict(backbone_config), "quantizer": dataclasses.asdict(quantizer_config)}
+    return Parts(backbone, quantizer, made)
 
 
 def _entropy_class(entry: CodecEntry) -> Any:
@@ -155,6 +153,11 @@ def _read(path: Path) -> Codec:
     name, config = str(header["codec"]), header["config"]
     entry = codec_entry(name)
     parts = new_parts(name, config)
+    if config.get("revision", 0) != parts.backbone.revision:
+        raise WeightsError(
+            f"{path}: made for revision {config.get('revision', 0)} of codec '{name}', this vcodec decodes revision "
+            f"{parts.backbone.revision}: train them again, or use the vcodec that they were made with"
+        )
     groups: dict[str, dict[str, Tensor]] = {"backbone": {}, "quantizer": {}, "entropy": {}}
     for key, tensor in tensors.items():
         group, _, rest = key.partition(".")

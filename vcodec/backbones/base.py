@@ -69,6 +69,8 @@ class Backbone(nn.Module, ABC):
     causal: bool
     #: whether encode needs the state that decode returns (prediction from decoded frames)
     closed_loop: bool
+    #: raised whenever the same weights come to decode to something else
+    revision: int = 0
     #: whether the frames of a GOP differ in quality by their place (see scale.CASCADE)
     cascade: bool = False
 

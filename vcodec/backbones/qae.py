@@ -99,6 +99,7 @@ class QAE(Backbone):
     causal = True
     closed_loop = True
     cascade = True
+    revision = 1
 
     def __init__(self, config: QAEConfig) -> None:
         super().__init__()

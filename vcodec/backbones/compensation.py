@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vcodec import helper
+
 __all__ = ["LUMA_TAPS", "MARGIN", "clamped", "compensate"]
 
 MARGIN = 16  # luma samples a block may reach outside the frame
@@ -80,11 +82,15 @@ def compensate(
     if memory is not None:
         planes.append(memory[0])
         colours.append(memory[1])
+
+    def coloured() -> Tensor:
+        # U and V of a frame stand side by side in the batch
+        both, sources = v.repeat_interleave(2, 0), source.repeat_interleave(2, 0)
+        return _overlapped([c.reshape(2 * b, h // 2, w // 2) for c in colours], both, sources, 4, _CHROMA_TAPS, 1)
+
+    moved = helper.begun(coloured)
     out = _overlapped([p[:, 0] for p in planes], v, source, 8, LUMA_TAPS, 3)
-    # U and V of a frame stand side by side in the batch
-    both, source = v.repeat_interleave(2, 0), source.repeat_interleave(2, 0)
-    out_c = _overlapped([c.reshape(2 * b, h // 2, w // 2) for c in colours], both, source, 4, _CHROMA_TAPS, 1)
-    return out[:, None], out_c.view(b, 2, h // 2, w // 2)
+    return out[:, None], moved().view(b, 2, h // 2, w // 2)
 
 
 class _Samples(NamedTuple):

@@ -186,15 +186,15 @@ def _kept(m: Matcher, still: Tensor) -> Tensor:
 
 
 def search(
-    cur: Tensor, ref_luma: Tensor, start: Tensor, price: float, beside: Tensor | None = None
+    cur: Tensor, ref: Reference, start: Tensor, price: float, beside: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
-    cur, ref_luma [B,1,H,W] with H, W multiples of 16, on one scale; start: vectors to begin with [B,2,H/16,W/16];
+    cur [B,1,H,W] with H, W multiples of 16, on ref's scale; start: vectors to begin with [B,2,H/16,W/16];
     price: sum of absolute differences that one bit is worth; beside [B,1,H,W]: a picture that may be taken unmoved.
     Returns coarse [B,3,H/16,W/16] and choice [B,H/8,W/8] (int64).
     """
-    m = Matcher(cur, Reference.of(ref_luma), start, price, rows=2)
+    m = Matcher(cur, ref, start, price, rows=2)
     m.spread()
     m.ring(CROSS + CORNERS, 4)
     m.ring(CROSS + CORNERS, 2)

@@ -205,6 +205,6 @@ def block_vectors(luma: Bytes) -> npt.NDArray[np.int16]:
     with torch.inference_mode():
         for i, (before, after) in enumerate(itertools.pairwise(luma), 1):
             past, now = (torch.from_numpy(x).float().div(255)[None, None] for x in (before, after))
-            coarse, choice = motion.search(now, past, rough_motion(now, past)[0], _PRICE)
+            coarse, choice = motion.search(now, motion.Reference.of(past), rough_motion(now, past)[0], _PRICE)
             out[i] = motion.dense_vectors(coarse, choice)[0, :2].numpy()
     return out

@@ -1,8 +1,9 @@
 """Train the weights that are bundled, and write their entry of MODELS.json.
 
-    python examples/train_release.py FOOTAGE [--codec qae] [--minutes 60] [--threads 1] [--resume]
+    python examples/train_release.py FOOTAGE [--codec qae] [--recipe FILE] [--minutes 60] [--threads 1] [--resume]
 
-FOOTAGE is a folder of videos; every ninth is held back.  The checkpoint goes to vcodec/weights.
+FOOTAGE is a folder of videos; every ninth is held back.  The checkpoint goes to vcodec/weights.  The fourth release went
+on from the third with --recipe examples/qae_release.toml; without --recipe training starts from nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("footage", type=Path)
     parser.add_argument("--codec", default="qae")
+    parser.add_argument("--recipe")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
@@ -29,7 +31,7 @@ def main() -> None:
         [args.footage],
         path,
         codec=args.codec,
-        recipe="qae" if args.codec == "qae" else None,
+        recipe=args.recipe or ("qae" if args.codec == "qae" else None),
         minutes=args.minutes,
         threads=args.threads,
         resume=args.resume,

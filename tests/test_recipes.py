@@ -20,9 +20,9 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_bundled_recipes_parse() -> None:
-    """Every bundled recipe parses; unknown names list those that exist."""
+    """Every recipe of the package and of its examples parses; unknown names list those that exist."""
     assert {"qae", "qae-paper"} <= set(training.recipe_names())
-    for name in training.recipe_names():
+    for name in (*training.recipe_names(), *(Path(__file__).parent.parent / "examples").glob("*.toml")):
         assert training.load_recipe(name).minutes > 0
     with pytest.raises(UnknownNameError, match="qae-paper"):
         training.load_recipe("nothing")

@@ -17,7 +17,6 @@ from vcodec.backbones.qae import CHROMA_WEIGHT
 from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec, Settings, State
 from vcodec.datasets.base import Run
-from vcodec.entropy.context import ContextNet, FrozenContext
 from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 from vcodec.scale import LAMBDA, step_at
@@ -35,11 +34,11 @@ _JUDGED = 96  # frames coded to judge a step by, at each K
 _INDEX_STRENGTH, _SIDE_STRENGTH = 200.0, 20.0  # symbols that a row's old form is worth beside those counted
 
 
-def adapted(
-    start: Codec, parts: Parts, context: ContextNet, clips: Clips, held: Clips, shown: Shown
-) -> tuple[Codec, dict[str, Any]]:
+def adapted(start: Codec, parts: Parts, clips: Clips, held: Clips, shown: Shown) -> tuple[Codec, dict[str, Any]]:
     """The best for the footage of: the codec that training started from, with scenes, with tables of its own, and with
-    the networks that training made (``parts``, ``context``).
+    the networks that training made (``parts``).
+
+    Context networks stay the start's: trained along, they code still scenes worse.
 
     Returns the codec, and {step: its cost by the cost before it}; a step that is not below 1 was not taken.
     """
@@ -52,8 +51,7 @@ def adapted(
 
     best = judge("scenes", with_scenes(start, scenes))
     best = judge("tables", recounted(best, clips, shown))
-    entropy = FrameEntropy(FrozenContext(context.freeze()), best.entropy.index_tables, best.entropy.side_tables)
-    trained = assemble(start.name, parts, entropy)
+    trained = assemble(start.name, parts, best.entropy)
     if report["scenes"] < 1.0:
         trained = with_scenes(trained, scenes)
     best = judge("networks", recounted(trained, clips, shown))

@@ -167,5 +167,5 @@ def frozen(
     if plan.finish == "adapt":
         if start is None or entropy != "frames":
             raise UsageError(f"codec '{plan.codec}' is not adapted; use a recipe with finish = \"count\"")
-        return adapted(start, parts, model.context, dataset.runs(), held.runs(), shown)
+        return adapted(start, parts, dataset.runs(), held.runs(), shown)
     return FREEZERS[entropy](parts, model, plan, dataset, shown), {}

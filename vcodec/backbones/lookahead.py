@@ -95,8 +95,11 @@ def rough_motion(now: Tensor, last: Tensor, before: Tensor | None = None) -> tup
     found = motion.coarse_start(level, last, min(6, min(now.shape[2:]) // 8)).float()
     matcher = motion.Matcher(level, motion.Reference.whole(last), torch.zeros_like(found), _PRICE, _ROWS)
     matcher.consider(torch.stack([found] if before is None else [found, before]))
-    for ring, step in ((motion.CROSS + motion.CORNERS, 16), (motion.CROSS, 8), (motion.CROSS, 4)):
-        matcher.ring(ring, step)
+    matcher.ring(motion.CROSS + motion.CORNERS, 16)
+    matcher.borrow()
+    matcher.ring(motion.CROSS, 8)
+    matcher.ring(motion.CROSS, 4)
+    matcher.borrow()
     return matcher.best, matcher.sad * (255.0 / 256.0)
 
 

@@ -161,10 +161,14 @@ class Matcher:
         offsets = torch.tensor(steps, dtype=torch.float32, device=self.best.device).view(-1, 1, 2, 1, 1) * scale
         self.consider(self.best + offsets)
 
-    def spread(self) -> None:
-        """Try each neighbour's vector, then what the four of them predict."""
+    def borrow(self) -> None:
+        """Try each neighbour's vector."""
         p = F.pad(self.best, (1, 1, 1, 1), mode="replicate")
         self.consider(torch.stack([p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]]))
+
+    def spread(self) -> None:
+        """Try each neighbour's vector, then what the four of them predict."""
+        self.borrow()
         for _ in range(2):
             self.consider(torch.floor(_middle(self.best))[None])
 

@@ -1,0 +1,136 @@
+"""Motion: overlapped compensation against its definition, and what looking ahead finds in the source."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.models import picture
+from vcodec.backbones import compensation
+from vcodec.backbones.compensation import MARGIN, compensate
+from vcodec.backbones.lookahead import look_ahead, rough_motion
+
+H, W = 48, 64
+
+
+def planes(seed: int = 0) -> tuple[Tensor, Tensor]:
+    rng = np.random.default_rng(seed)
+    luma, chroma = rng.random((1, 1, H, W)), rng.random((1, 2, H // 2, W // 2))
+    return torch.from_numpy(luma).float(), torch.from_numpy(chroma).float()
+
+
+def vectors(seed: int = 1, reach: int = 40) -> Tensor:
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy(rng.integers(-reach, reach + 1, (1, 2, H // 8, W // 8)))
+
+
+def displaced(plane: Tensor, dy: int, dx: int, taps: Tensor, before: int) -> Tensor:
+    """A whole plane [H,W] displaced by one vector: gathered sample by sample, in double precision."""
+    phases, length = taps.shape
+    h, w = plane.shape
+    out = torch.zeros(h, w, dtype=torch.float64)
+    weights = taps.double() / 64
+    for i in range(length):
+        for j in range(length):
+            y = (torch.arange(h) + dy // phases + i - before).clamp(0, h - 1)
+            x = (torch.arange(w) + dx // phases + j - before).clamp(0, w - 1)
+            out += weights[dy % phases, i] * weights[dx % phases, j] * plane.double()[y][:, x]
+    return out
+
+
+def overlapped(plane: Tensor, v: Tensor, block: int, taps: Tensor, before: int) -> Tensor:
+    """The definition: each sample by its block's vector, and by those of the blocks above or below and beside it."""
+    h, w = v.shape[1:]
+    weights = compensation._WEIGHTS[block].double()
+    whole = {tuple(p): displaced(plane, *p, taps, before) for p in v.flatten(1).t().tolist()}
+    out = torch.zeros_like(plane, dtype=torch.float64)
+    for y in range(h):
+        for x in range(w):
+            for i in range(block):
+                for j in range(block):
+                    lower, right = i >= block // 2, j >= block // 2
+                    above = min(max(y + (1 if lower else -1), 0), h - 1), x
+                    beside = y, min(max(x + (1 if right else -1), 0), w - 1)
+                    a = weights[block - 1 - i if lower else i, j]
+                    b = weights[block - 1 - j if right else j, i]
+                    at = y * block + i, x * block + j
+                    own, up, side = (whole[tuple(v[:, *p].tolist())][at] for p in ((y, x), above, beside))
+                    out[at] = (1 - a - b) * own + a * up + b * side
+    return out
+
+
+def test_overlapped_compensation_is_as_defined() -> None:
+    """Every sample is the weighted mean of what its block's vector and its two nearest neighbours' show."""
+    luma, chroma = planes()
+    v = motion_within(vectors())
+    shown, shown_c = compensate(luma, chroma, v)
+    wanted = overlapped(luma[0, 0], v[0], 8, compensation.LUMA_TAPS, 3)
+    torch.testing.assert_close(shown[0, 0].double(), wanted, atol=2e-6, rtol=0)
+    for i in (0, 1):
+        wanted = overlapped(chroma[0, i], v[0], 4, compensation._CHROMA_TAPS, 1)
+        torch.testing.assert_close(shown_c[0, i].double(), wanted, atol=2e-6, rtol=0)
+
+
+def motion_within(v: Tensor) -> Tensor:
+    """Vectors that no limit changes."""
+    return compensation.clamped(v, 8, (H, W))
+
+
+def test_one_vector_is_a_plain_displacement() -> None:
+    """Where all blocks move alike nothing overlaps; whole samples are copied."""
+    luma, chroma = planes()
+    v = torch.tensor([8, -12]).view(1, 2, 1, 1).expand(1, 2, H // 8, W // 8)
+    shown, _ = compensate(luma, chroma, v)
+    inner = slice(MARGIN, -MARGIN)
+    assert torch.equal(shown[0, 0, inner, inner], torch.roll(luma[0, 0], (-2, 3), (0, 1))[inner, inner])
+
+
+def test_even_pictures_stay_even() -> None:
+    """Filters and weights sum to one: a picture of one grey stays it under any vectors, from either source."""
+    luma, chroma = torch.full((1, 1, H, W), 0.5), torch.full((1, 2, H // 2, W // 2), 0.25)
+    v = torch.cat([vectors(reach=250), torch.randint(0, 2, (1, 1, H // 8, W // 8))], 1)
+    v[:, :2] *= 1 - v[:, 2:]
+    shown = compensate(luma, chroma, v, (luma, chroma))
+    torch.testing.assert_close(shown, (luma, chroma), atol=1e-6, rtol=0)
+
+
+def sliding(frames: int, step: int = 3) -> Tensor:
+    """A picture that slides to the left by so many samples a frame [T,1,64,96]."""
+    wide = torch.from_numpy(picture(np.random.default_rng(3), 64, 96 + step * frames)).float() / 255
+    return torch.stack([wide[None, :, step * t : step * t + 96] for t in range(frames)])
+
+
+def test_rough_motion_follows_a_slide() -> None:
+    """A picture that slides by three samples is found three samples on, and little is left."""
+    clip = sliding(2)
+    found, left = rough_motion(clip[1:], clip[:1])
+    assert (found[0, 1, :, :-1] == 12).float().mean() > 0.9 and (found[0, 0] == 0).float().mean() > 0.9
+    assert left[0, :, :-1].median() < 0.5
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_looking_ahead_goes_on_where_it_stopped(cut: int) -> None:
+    """Vectors found chunk by chunk, with what was seen before, are those found in one call."""
+    clip = sliding(6)
+    whole, _ = look_ahead(clip, None, 16)
+    first, seen = look_ahead(clip[:cut], None, 16)
+    rest, _ = look_ahead(clip[cut:], seen, 16)
+    assert whole[0].start is None
+    for one, two in zip(whole[1:], [*first, *rest][1:], strict=True):
+        assert one.start is not None and two.start is not None and torch.equal(one.start, two.start)
+
+
+def test_what_stays_is_worth_more() -> None:
+    """Still blocks weigh more than blocks that are new in every frame; both within their bounds."""
+    rng = np.random.default_rng(5)
+    still = picture(rng, 64, 48)
+    frames = [np.concatenate([still, picture(rng, 64, 48)], 1) for _ in range(4)]
+    clip = torch.from_numpy(np.stack(frames)).float()[:, None] / 255
+    advice, _ = look_ahead(clip, None, 16)
+    for one in advice:
+        weight = F.avg_pool2d(one.weight, 2)[0, 0]
+        assert weight.shape == (4, 6) and weight.min() >= 0.25 and weight.max() <= 4.0
+        assert weight[:, :2].min() > 2 * weight[:, 4:].max()

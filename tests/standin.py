@@ -51,7 +51,10 @@ class StandIn:
     def to_frames(self, clip: list[Planes], grid: Any, settings: Any = None) -> list[Planes]:
         return [tuple(np.ascontiguousarray(plane) for plane in frame) for frame in clip[: grid.frames]]
 
-    def compress(self, clip: list[Planes], state: Any, settings: Any) -> tuple[Payload, Any]:
+    def look_ahead(self, clip: list[Planes], state: Any, settings: Any) -> None:
+        """Nothing."""
+
+    def compress(self, clip: list[Planes], state: Any, settings: Any, ahead: Any = None) -> tuple[Payload, Any]:
         if self.delay:
             time.sleep(self.delay)
         step = _step(settings)

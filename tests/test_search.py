@@ -24,7 +24,7 @@ class Steady(standin.StandIn):
 
     swing = 0.0
 
-    def compress(self, clip: list[Any], state: Any, settings: Any) -> tuple[standin.Payload, Any]:
+    def compress(self, clip: list[Any], state: Any, settings: Any, ahead: Any = None) -> tuple[standin.Payload, Any]:
         quality = settings.k**0.9 * 2 ** (settings.fine / 32)
         wave = 1 + self.swing * (float(clip[0][0].mean()) / 128 - 1)
         count = max(16, round(20 * quality * wave * (len(clip) + 9 * (state is None))))

@@ -22,7 +22,7 @@ __all__ = ["Advice", "Seen", "look_ahead", "rough_motion"]
 
 _PRICE = 0.03  # sum of absolute differences (samples in 0..1) that a bit of rough motion is worth
 _ROWS = 4  # every so many-th row of a block is compared
-_DARKER = 2 / 255  # a change of the mean that is taken to be one of light
+_LIGHT = 0.9  # of the difference between two frames is left without that of their means, where light has changed
 _HORIZON = 10  # frames that come after the chunk
 _STRENGTH = 0.7  # weight grows as (1 + use) to this power
 _USUAL = 6.0  # 1 + use of a block that weighs 1
@@ -90,8 +90,10 @@ def rough_motion(now: Tensor, last: Tensor, before: Tensor | None = None) -> tup
     Returns whole-sample vectors [B,2,H/16,W/16] in quarters, and the mean absolute difference [B,H/16,W/16] that they
     leave, in 8-bit levels.
     """
-    change = (now - last).mean((1, 2, 3), keepdim=True)
-    level = now - change * (change.abs() > _DARKER)
+    off = now - last
+    change = off.mean((1, 2, 3), keepdim=True)
+    less = (off - change).abs().mean((1, 2, 3), keepdim=True) < _LIGHT * off.abs().mean((1, 2, 3), keepdim=True)
+    level = now - change * less  # as a whole it has become lighter or darker
     found = motion.coarse_start(level, last, min(6, min(now.shape[2:]) // 8)).float()
     matcher = motion.Matcher(level, motion.Reference.whole(last), torch.zeros_like(found), _PRICE, _ROWS)
     matcher.consider(torch.stack([found] if before is None else [found, before]))

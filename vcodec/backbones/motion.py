@@ -199,6 +199,7 @@ def search(
     Returns coarse [B,3,H/16,W/16] and choice [B,H/8,W/8] (int64).
     """
     m = Matcher(cur, ref, start, price, rows=2)
+    m.consider(torch.zeros_like(m.best)[None])  # noise moves, between sources; what stands still had better stay
     m.spread()
     m.ring(CROSS + CORNERS, 4)
     m.ring(CROSS + CORNERS, 2)

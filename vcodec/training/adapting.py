@@ -15,12 +15,12 @@ import torch
 
 from vcodec.backbones.qae import CHROMA_WEIGHT
 from vcodec.checkpoint import Parts, assemble
-from vcodec.codec import Codec, Settings, State
+from vcodec.codec import Codec
 from vcodec.datasets.base import Run
 from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 from vcodec.scale import LAMBDA, step_at
-from vcodec.training.freezing import CountingWriter, blend, symmetric
+from vcodec.training.freezing import CountingWriter, blend, coded_chunks, symmetric
 from vcodec.training.scenes import find_scenes, with_scenes
 
 __all__ = ["adapted", "recounted"]
@@ -99,13 +99,8 @@ def _jobs(clips: Clips, frames: int) -> list[tuple[Run, int]]:
 
 def _code(codec: Codec, run: Run, k: int, writer: SymbolWriter) -> float:
     """Code a run as one GOP; returns its squared error, chroma weighted, in 8-bit levels."""
-    state: State | None = None
     error = 0.0
-    frames = [(luma, chroma[0], chroma[1]) for luma, chroma in zip(run.luma, run.chroma)]
-    for at in range(0, len(frames), codec.chunk_frames):
-        clip = codec.to_clip(frames[at : at + codec.chunk_frames])
-        ahead = codec.look_ahead(clip, state, Settings(k))
-        _, hat, state = codec.code(clip, state, Settings(k), writer, ahead)
+    for clip, hat in coded_chunks(codec, run.luma, run.chroma, k, writer):
         if hat is not None:
             off = (hat - clip).square()[0].sum((1, 2, 3)) * 255.0**2
             error += float(off[:4].sum() + CHROMA_WEIGHT * off[4:].sum())

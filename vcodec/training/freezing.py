@@ -7,16 +7,17 @@ indices depends on the tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec, Settings, State
-from vcodec.datasets.base import Run
+from vcodec.datasets.base import Bytes, Run
 from vcodec.entropy.context import TABLES, ContextNet, FrozenContext, widths
 from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
 from vcodec.entropy.lattice import (
@@ -37,6 +38,7 @@ __all__ = [
     "assumed_index_tables",
     "assumed_side_tables",
     "blend",
+    "coded_chunks",
     "counted_entropy",
     "freeze",
     "pooled",
@@ -162,6 +164,23 @@ def _codebooks(i: int) -> list[int]:
     return [CODEBOOKS[(i + 3 * j) % len(CODEBOOKS)] for j in range(5)]
 
 
+def coded_chunks(
+    codec: Codec, luma: Bytes, chroma: Bytes, k: int, writer: SymbolWriter
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Code frames luma [T,H,W], chroma [T,2,H/2,W/2] as one GOP, in chunks as a file's.
+
+    Gives each chunk's clip, and what it decodes to where the codec has that at hand.
+    """
+    state: State | None = None
+    settings = Settings(k)
+    for at in range(0, len(luma), codec.chunk_frames):
+        chunk = slice(at, at + codec.chunk_frames)
+        clip = codec.to_clip([(y, c[0], c[1]) for y, c in zip(luma[chunk], chroma[chunk])])
+        ahead = codec.look_ahead(clip, state, settings)
+        _, hat, state = codec.code(clip, state, settings, writer, ahead)
+        yield clip, hat
+
+
 def _count(
     codec: Codec,
     run: Run,
@@ -176,14 +195,9 @@ def _count(
     y = int(rng.integers(0, max(0, h - crop[0]) // 16 + 1)) * 16
     x = int(rng.integers(0, max(0, w - crop[1]) // 16 + 1)) * 16
     start = int(rng.integers(0, max(0, t - frames) + 1))
-    state: State | None = None
-    stop = min(t, start + frames)
-    luma = run.luma[:, y : y + crop[0], x : x + crop[1]]
-    chroma = run.chroma[:, :, y // 2 : (y + crop[0]) // 2, x // 2 : (x + crop[1]) // 2]
-    for at in range(start, stop, codec.chunk_frames):
-        shown = range(at, min(stop, at + codec.chunk_frames))
-        clip = codec.to_clip([(luma[i], chroma[i, 0], chroma[i, 1]) for i in shown])
-        writer = CountingWriter()
-        writer.counts = counts
-        ahead = codec.look_ahead(clip, state, Settings(k))
-        _, _, state = codec.code(clip, state, Settings(k), writer, ahead)
+    luma = run.luma[start : start + frames, y : y + crop[0], x : x + crop[1]]
+    chroma = run.chroma[start : start + frames, :, y // 2 : (y + crop[0]) // 2, x // 2 : (x + crop[1]) // 2]
+    writer = CountingWriter()
+    writer.counts = counts
+    for _ in coded_chunks(codec, luma, chroma, k, writer):
+        pass

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.models import picture
-from vcodec.backbones import compensation
+from vcodec.backbones import compensation, matching
 from vcodec.backbones.compensation import MARGIN, compensate
 from vcodec.backbones.lookahead import look_ahead, rough_motion
+from vcodec.backbones.motion import Reference
 
 H, W = 48, 64
 
@@ -77,6 +78,47 @@ def test_overlapped_compensation_is_as_defined() -> None:
 def motion_within(v: Tensor) -> Tensor:
     """Vectors that no limit changes."""
     return compensation.clamped(v, 8, (H, W))
+
+
+def test_compiled_loops_and_tensors_agree() -> None:
+    """Planes that carry gradients are compensated in tensors, others in compiled loops: the same pictures."""
+    luma, chroma = planes()
+    v = torch.cat([vectors(), torch.from_numpy(np.random.default_rng(5).integers(0, 2, (1, 1, H // 8, W // 8)))], 1)
+    old = planes(7)
+    compiled = compensate(luma, chroma, v, old)
+    tensors = compensate(luma.requires_grad_(), chroma.requires_grad_(), v, old)
+    assert tensors[0].requires_grad
+    torch.testing.assert_close(compiled, tuple(t.detach() for t in tensors), atol=1e-6, rtol=0)
+
+
+def test_quarter_samples_are_exact() -> None:
+    """The search's interpolated planes are the two filters' exact sums, rounded once to 8 bits."""
+    luma = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (1, 1, H, W))).double()
+    phases = Reference.of(luma.float() / 255).phases
+    taps = compensation.LUMA_TAPS.double()
+    inner = slice(matching.PAD, -matching.PAD)
+    for down in range(4):
+        for right in range(4):
+            weight = torch.outer(taps[down], taps[right])[None, None]
+            exact = F.conv2d(F.pad(luma, (3, 4, 3, 4), mode="replicate"), weight)[0, 0]
+            wanted = ((exact + 2048) / 4096).floor().clamp(0, 255).numpy()
+            assert np.array_equal(phases[4 * down + right, inner, inner], wanted)
+
+
+def test_the_search_pays_for_its_vectors() -> None:
+    """What refine finds costs no more than what it began with, and its sums are those of its vectors."""
+    clip = sliding(2, step=1)
+    reference, now = Reference.of(clip[:1]), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
+    best = np.zeros((2, 4, 6), np.int64)
+    before = matching.refine(now, reference.phases, best.copy(), 1e9)  # nothing pays
+    sums = matching.refine(now, reference.phases, best, 4.0)
+    assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum()
+    for y, x in np.ndindex(4, 6):
+        dy, dx = (int(best[i, y, x]) for i in (0, 1))
+        at = [matching.PAD + 16 * p + (d >> 2) for p, d in ((y, dy), (x, dx))]
+        there = reference.phases[4 * (dy & 3) + (dx & 3), at[0] : at[0] + 16 : 2, at[1] : at[1] + 16]
+        here = now[16 * y : 16 * y + 16 : 2, 16 * x : 16 * x + 16]
+        assert sums[y, x] == 2 * np.abs(here.astype(int) - there.astype(int)).sum()
 
 
 def test_one_vector_is_a_plain_displacement() -> None:

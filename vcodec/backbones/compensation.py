@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec import helper
+from vcodec.backbones.compiled import OVERLAPPED, compilable
 
 __all__ = ["LUMA_TAPS", "MARGIN", "clamped", "compensate"]
 
@@ -154,6 +155,14 @@ def _overlapped(
     b, h, w = source.shape
     phases, length = taps.shape
     pad = MARGIN * block // 8 + length
+    if compilable(*planes):
+        padded = torch.stack([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes]).numpy()
+        out = torch.empty(b, h * block, w * block)
+        coefficients = (taps.float() / 64).numpy()
+        OVERLAPPED[block](
+            padded, pad, vectors.numpy(), source.numpy(), coefficients, _WEIGHTS[block].numpy(), out.numpy()
+        )
+        return out
     wide = torch.cat([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes])
     pitch = wide.shape[2]
     samples = _Samples(wide.reshape(-1), pitch, (taps.to(wide) / 64).t().contiguous(), before)

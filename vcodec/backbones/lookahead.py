@@ -20,8 +20,7 @@ from vcodec.scale import level_of, nominal_step
 
 __all__ = ["Advice", "Seen", "look_ahead", "rough_motion"]
 
-_PRICE = 0.03  # sum of absolute differences (samples in 0..1) that a bit of rough motion is worth
-_ROWS = 4  # every so many-th row of a block is compared
+_PRICE = 8.0  # sum of absolute differences, in 8-bit levels, that a bit of rough motion is worth
 _LIGHT = 0.9  # of the difference between two frames is left without that of their means, where light has changed
 _HORIZON = 10  # frames that come after the chunk
 _STRENGTH = 0.7  # weight grows as (1 + use) to this power
@@ -85,24 +84,17 @@ def _spread(maps: Tensor, scale: int) -> Tensor:
 
 
 def rough_motion(now: Tensor, last: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """From a frame last to the next one, now [B,1,H,W]; before: what this gave for last and the frame before it.
+    """From a frame last to the next one, now [1,1,H,W]; before: what this gave for last and the frame before it.
 
-    Returns whole-sample vectors [B,2,H/16,W/16] in quarters, and the mean absolute difference [B,H/16,W/16] that they
+    Returns whole-sample vectors [1,2,H/16,W/16] in quarters, and the mean absolute difference [1,H/16,W/16] that they
     leave, in 8-bit levels.
     """
     off = now - last
     change = off.mean((1, 2, 3), keepdim=True)
     less = (off - change).abs().mean((1, 2, 3), keepdim=True) < _LIGHT * off.abs().mean((1, 2, 3), keepdim=True)
     level = now - change * less  # as a whole it has become lighter or darker
-    found = motion.coarse_start(level, last, min(6, min(now.shape[2:]) // 8)).float()
-    matcher = motion.Matcher(level, motion.Reference.whole(last), torch.zeros_like(found), _PRICE, _ROWS)
-    matcher.consider(torch.stack([found] if before is None else [found, before]))
-    matcher.ring(motion.CROSS + motion.CORNERS, 16)
-    matcher.borrow()
-    matcher.ring(motion.CROSS, 8)
-    matcher.ring(motion.CROSS, 4)
-    matcher.borrow()
-    return matcher.best, matcher.sad * (255.0 / 256.0)
+    vectors, left = motion.rough_start(level, last, before, _PRICE)
+    return vectors, left / 256.0
 
 
 def _series(share: Tensor) -> Tensor:

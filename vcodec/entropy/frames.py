@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.entropy import context
+from vcodec.entropy import choosing, context
 from vcodec.entropy.context import TABLES, FrozenContext
 from vcodec.entropy.lattice import Port, ReadPort, WritePort, code_choice, code_flags, code_maps
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
@@ -97,8 +96,8 @@ class FrameEntropy:
 
     def __init__(self, net: FrozenContext, index_tables: Tables, side_tables: Tables) -> None:
         self.net, self.index_tables, self.side_tables = net, index_tables, side_tables
-        bits = torch.from_numpy(np.minimum(index_tables.bits, 64.0)).float()
-        self._bits = bits.view(CLASSES, TABLES, INDEX_SYMBOLS)
+        bits = np.minimum(index_tables.bits, 64.0).astype(np.float32)
+        self._bits = bits.reshape(CLASSES, TABLES, INDEX_SYMBOLS)
         self.device = torch.device("cpu")
 
     @classmethod
@@ -126,7 +125,6 @@ class FrameEntropy:
     def to(self, device: torch.device) -> None:
         """Where the context networks run."""
         self.net.to(device)
-        self._bits = self._bits.to(device)
         self.device = device
 
     # ------------------------------------------------------------------ one frame
@@ -148,7 +146,7 @@ class FrameEntropy:
         low, high = quantizer.bounds(k)
         scaled = quantizer.scaled(values[:, :, 0], at.level, at.kind, at.phase, fine)
         chosen = self._choose(_Wish(scaled, low, high, price), state, self._rough(side, scaled.shape), k)
-        act = chosen.activity[0].long().cpu().numpy()
+        act = chosen.activity[None]
         coarse = (
             side["coarse"][0].cpu().numpy().astype(np.int64)
             if "coarse" in side
@@ -256,30 +254,31 @@ class FrameEntropy:
 
     def _choose(self, wish: _Wish, state: FrameState | None, rough: Tensor, k: int) -> _Chosen:
         """Indices worth sending, with the activity and the tables they are sent under."""
-        u = wish.scaled
         kind = 0 if state is None else 1
-        past = torch.zeros_like(u) if state is None else state.indices
-        nearest = u.round().clamp(wish.low, wish.high)
-        act = context.activity(_dead_zone(u).clamp(wish.low, wish.high))
-        step_a = context.first_step(u.shape[1], u.shape[2], u.shape[3], u.device)
-        bits = self._bits[index_class(k)].reshape(-1)
+        past = torch.zeros_like(wish.scaled) if state is None else state.indices
         history = self.net.history(past, rough)
+        u = _array(wish.scaled)
+        price = _array(wish.price.expand_as(wish.scaled))
+        limits, bits = (wish.low, wish.high), self._bits[index_class(k)]
+        act = np.empty((u.shape[1] // 2, u.shape[2] // 2), np.int64)
+        index = np.empty_like(u)
+        choosing.first_activity(u, *limits, act)
 
-        def spread(blocks: Tensor) -> Tensor:
-            return F.interpolate(blocks.float(), scale_factor=2, mode="nearest")
+        def tensor(a: npt.NDArray[Any]) -> Tensor:
+            return torch.from_numpy(a)[None].to(self.device)
 
         # a first look, at the tables of step A alone: indices fall to zero, blocks empty, and with them activity falls
-        alive = spread(act > 0)
-        table, _ = self.net.step_a(act, history, k, kind)
-        index = _cheapest(u, nearest, table, bits, wish.price) * alive
-        act = context.activity(index * spread(_worthwhile(u, index, table, alive, bits, wish.price)))
+        table = _array(self.net.step_a(tensor(act)[None], history, k, kind)[0])
+        choosing.cheapest(u, limits, table, bits, price, act, choosing.ALL, index)
+        kept = np.empty_like(act)
+        choosing.worthwhile(u, index, table, bits, price, act, _BLOCK_BITS, kept)
         # then for good, under the tables of what activity has become
-        alive = spread(act > 0)
-        table_a, features = self.net.step_a(act, history, k, kind)
-        index_a = _cheapest(u, nearest, table_a, bits, wish.price) * (step_a * alive)
-        table_b = self.net.step_b(index_a, features, k, kind)
-        index = index_a + _cheapest(u, nearest, table_b, bits, wish.price) * (~step_a * alive)
-        return _Chosen(index, act, table_a, table_b)
+        table_a, features = self.net.step_a(tensor(kept)[None], history, k, kind)
+        index = np.zeros_like(u)
+        choosing.cheapest(u, limits, _array(table_a), bits, price, kept, 0, index)
+        table_b = self.net.step_b(tensor(index), features, k, kind)
+        choosing.cheapest(u, limits, _array(table_b), bits, price, kept, 1, index)
+        return _Chosen(tensor(index), kept, table_a, table_b)
 
     def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
         values = chosen.indices[0].cpu().numpy().reshape(-1)
@@ -340,17 +339,12 @@ def _code_light(port: Port, weights: Ints | None) -> Ints:
 
 
 class _Chosen(NamedTuple):
-    """indices [1,C,h,w], activity [1,1,h/2,w/2], and the table numbers of both steps [1,C,h,w]."""
+    """indices [1,C,h,w], activity [h/2,w/2], and the table numbers of both steps [1,C,h,w]."""
 
     indices: Tensor
-    activity: Tensor
+    activity: Ints
     table_a: Tensor
     table_b: Tensor
-
-
-def _dead_zone(u: Tensor) -> Tensor:
-    """First guess of what is worth sending: below 0.7 of a step nothing is."""
-    return (u.abs() - 0.2).clamp_(min=0).round_() * u.sign()
 
 
 def _masks(shape: Any, act: Ints) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -369,36 +363,9 @@ def _coded(table: Tensor, mask: npt.NDArray[np.bool_], k: int) -> tuple[Ints, In
     return numbers[coded].astype(np.int64) + index_class(k) * TABLES, places[coded]
 
 
-def _cheapest(u: Tensor, nearest: Tensor, table: Tensor, bits: Tensor, price: Tensor) -> Tensor:
-    """Of the nearest level, the one before it and zero: the least distortion + price · bits (table 0: only zero)."""
-    out = torch.zeros_like(u)
-    places = ((nearest != 0) & (table > 0)).reshape(-1).nonzero()[:, 0]  # elsewhere only zero is possible
-    if not places.numel():
-        return out
-    value, top = u.reshape(-1)[places], nearest.reshape(-1)[places]
-    row = table.reshape(-1)[places].long() * INDEX_SYMBOLS + REACH
-    worth = price.expand_as(u).reshape(-1)[places]
-
-    def cost(index: Tensor) -> Tensor:
-        symbol = torch.where(index.abs() > REACH, ESCAPE - REACH, index).long()
-        return (value - index).square() + worth * bits[row + symbol]
-
-    best, least = top, cost(top)
-    for other in (top - top.sign(), torch.zeros_like(top)):
-        bid = cost(other)
-        best = torch.where(bid < least, other, best)
-        least = torch.minimum(bid, least)
-    out.reshape(-1)[places] = best
-    return out
-
-
-def _worthwhile(u: Tensor, index: Tensor, table: Tensor, alive: Tensor, bits: Tensor, price: Tensor) -> Tensor:
-    """Whether a 16×16 block [1,1,h/2,w/2] saves more than its indices cost; if not it had better be empty."""
-    symbol = torch.where(index.abs() > REACH, ESCAPE - REACH, index)
-    row = table * INDEX_SYMBOLS + (symbol + REACH)
-    spent = bits[row.long().reshape(-1)].view_as(u) * (table > 0)
-    saved = (u.square() - (u - index).square()) / price - spent
-    return F.avg_pool2d((saved * alive).sum(1, keepdim=True), 2) * 4 > _BLOCK_BITS
+def _array(maps: Tensor) -> npt.NDArray[np.float32]:
+    """Maps [1,C,h,w] as the compiled loops want them: [C,h,w]."""
+    return maps[0].contiguous().float().cpu().numpy()
 
 
 def _valid_activity(act: Ints) -> Ints:

@@ -1,0 +1,108 @@
+"""Which indices are worth sending, compiled for this CPU: loops over a frame's latents [C,h,w] in steps.
+
+An index may be the nearest level, the one before it towards zero, or zero: whatever costs the least in squared error +
+price · bits under the very table it is coded with.  A 16×16 block whose indices cost more than they save is emptied.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+__all__ = ["ALL", "cheapest", "first_activity", "worthwhile"]
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+_LEVELS = 9  # of activity, beside none
+ALL = 2  # both steps of the checkerboard
+
+
+@njit(cache=True, nogil=True)
+def _bit_length(total: int) -> int:
+    """Activity of a block whose magnitudes sum to ``total``."""
+    level = 0
+    while total >> level and level < _LEVELS:
+        level += 1
+    return level
+
+
+@njit(cache=True, nogil=True)
+def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
+    """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending."""
+    channels, h, w = u.shape
+    total = np.zeros((h // 2, w // 2), np.int64)
+    for c in range(channels):
+        for y in range(h):
+            for x in range(w):
+                value = u[c, y, x]
+                size = np.rint(max(abs(value) - np.float32(0.2), np.float32(0.0)))
+                total[y >> 1, x >> 1] += int(min(size, high if value > 0 else -low))
+    for y in range(h // 2):
+        for x in range(w // 2):
+            out[y, x] = _bit_length(total[y, x])
+
+
+@njit(cache=True, nogil=True)
+def cheapest(
+    u: Floats,
+    limits: tuple[int, int],
+    table: Floats,
+    bits: Floats,
+    price: Floats,
+    activity: Ints,
+    step: int,
+    out: Floats,
+) -> None:
+    """Indices out [C,h,w] of a step (0 or 1: where c+y+x is even or odd; ALL); what it does not choose stays.
+
+    table: numbers [C,h,w], 0 allows only zero; bits [tables,2·reach+2]: of each symbol, the last an escape;
+    price [C,h,w]; activity [h/2,w/2], 0 allows only zero.
+    """
+    channels, h, w = u.shape
+    reach = bits.shape[1] // 2 - 1
+    for c in range(channels):
+        for y in range(h):
+            first, stride = (0, 1) if step == ALL else ((c + y + step) & 1, 2)
+            for x in range(first, w, stride):
+                value = u[c, y, x]
+                row = int(table[c, y, x])
+                best = np.float32(0.0)
+                if activity[y >> 1, x >> 1] and row and abs(value) >= 0.5:
+                    worth, cost = price[c, y, x], bits[row]
+                    least = value * value + worth * cost[reach]
+                    nearest = min(max(np.rint(value), np.float32(limits[0])), np.float32(limits[1]))
+                    for less in range(2 if nearest != 0 else 0):
+                        index = nearest - less if nearest > 0 else nearest + less
+                        symbol = int(index) + reach if abs(index) <= reach else 2 * reach + 1
+                        bid = (value - index) * (value - index) + worth * cost[symbol]
+                        if bid < least or (bid == least and abs(index) > abs(best)):
+                            best, least = index, bid
+                out[c, y, x] = best
+
+
+@njit(cache=True, nogil=True)
+def worthwhile(
+    u: Floats, index: Floats, table: Floats, bits: Floats, price: Floats, activity: Ints, least: float, out: Ints
+) -> None:
+    """Activity out [h/2,w/2] of indices [C,h,w] once blocks that save less than ``least`` bits are emptied."""
+    channels, h, w = u.shape
+    reach = bits.shape[1] // 2 - 1
+    saved = np.zeros((h // 2, w // 2), np.float32)
+    total = np.zeros((h // 2, w // 2), np.int64)
+    for c in range(channels):
+        for y in range(h):
+            for x in range(w):
+                if not activity[y >> 1, x >> 1]:
+                    continue
+                row, sent = int(table[c, y, x]), index[c, y, x]
+                symbol = int(sent) + reach if abs(sent) <= reach else 2 * reach + 1
+                if sent != 0:
+                    value = u[c, y, x]
+                    saved[y >> 1, x >> 1] += (value * value - (value - sent) * (value - sent)) / price[c, y, x]
+                    total[y >> 1, x >> 1] += int(abs(sent))
+                if row:
+                    saved[y >> 1, x >> 1] -= bits[row, symbol]
+    for y in range(h // 2):
+        for x in range(w // 2):
+            out[y, x] = _bit_length(total[y, x]) if saved[y, x] > least else 0

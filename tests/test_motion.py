@@ -109,16 +109,16 @@ def test_the_search_pays_for_its_vectors() -> None:
     """What refine finds costs no more than what it began with, and its sums are those of its vectors."""
     clip = sliding(2, step=1)
     reference, now = Reference.of(clip[:1]), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
-    best = np.zeros((2, 4, 6), np.int64)
-    before = matching.refine(now, reference.phases, best.copy(), 1e9)  # nothing pays
-    sums = matching.refine(now, reference.phases, best, 4.0)
+    still, best = np.zeros((1, 2, 4, 6), np.int64), np.zeros((2, 4, 6), np.int64)
+    before = matching.refine(now, reference.phases, still, best, 1e9)  # nothing pays
+    sums = matching.refine(now, reference.phases, still, best, 4.0)
     assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum()
     for y, x in np.ndindex(4, 6):
         dy, dx = (int(best[i, y, x]) for i in (0, 1))
         at = [matching.PAD + 16 * p + (d >> 2) for p, d in ((y, dy), (x, dx))]
-        there = reference.phases[4 * (dy & 3) + (dx & 3), at[0] : at[0] + 16 : 2, at[1] : at[1] + 16]
-        here = now[16 * y : 16 * y + 16 : 2, 16 * x : 16 * x + 16]
-        assert sums[y, x] == 2 * np.abs(here.astype(int) - there.astype(int)).sum()
+        there = reference.phases[4 * (dy & 3) + (dx & 3), at[0] : at[0] + 16, at[1] : at[1] + 16]
+        here = now[16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
+        assert sums[y, x] == np.abs(here.astype(int) - there.astype(int)).sum()
 
 
 def test_one_vector_is_a_plain_displacement() -> None:

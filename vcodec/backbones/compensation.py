@@ -21,7 +21,7 @@ from torch import Tensor
 from vcodec import helper
 from vcodec.backbones.compiled import OVERLAPPED, compilable
 
-__all__ = ["LUMA_TAPS", "MARGIN", "clamped", "compensate"]
+__all__ = ["LUMA_TAPS", "MARGIN", "OVERLAP", "clamped", "compensate"]
 
 MARGIN = 16  # luma samples a block may reach outside the frame
 _RUN = 1024  # blocks interpolated at a time: what fits a cache
@@ -48,8 +48,9 @@ _CHROMA_TAPS = torch.tensor(
 )
 # The upper left quarter of a block: what the prediction by the vector above weighs.  Least squares on held-back
 # clips; the table of H.263 falls off less.
-_ABOVE = torch.tensor([[18, 20, 21, 22], [10, 10, 11, 12], [6, 6, 6, 7], [3, 4, 4, 4]]) / 64
-_UPPER = torch.cat([_ABOVE, _ABOVE.flip(1)], 1)
+_ABOVE = torch.tensor([[18, 20, 21, 22], [10, 10, 11, 12], [6, 6, 6, 7], [3, 4, 4, 4]])
+OVERLAP = torch.cat([_ABOVE, _ABOVE.flip(1)], 1)  # [4,8] over 64
+_UPPER = OVERLAP / 64
 _WEIGHTS = {8: _UPPER, 4: F.avg_pool2d(_UPPER[None], 2)[0]}  # [block/2, block]
 
 

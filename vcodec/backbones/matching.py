@@ -4,7 +4,7 @@
     last ─┴► coarse_start: every other displacement at a quarter of the size
                  └─► refine_whole: whole samples           (looking ahead, between source frames)
                         └─► refine: quarter samples        (in the decoded frame)
-                               └─► choose: whose vector each 8×8 block takes
+                               └─► whose vector each 8×8 block takes  (quadrants.py)
 
 Vectors are (dy, dx) in quarter samples, one for each 16×16 block: [2,h,w].  A vector costs what it differs by from the
 middle of its four neighbours', as it is sent; blocks are visited row by row, and each sees what those before it found.
@@ -20,7 +20,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-__all__ = ["PAD", "RANGE", "choose", "coarse_start", "interpolate", "refine", "refine_whole"]
+__all__ = [
+    "PAD",
+    "RANGE",
+    "TRANSFORM_GAIN",
+    "coarse_start",
+    "inside",
+    "interpolate",
+    "place_of",
+    "refine",
+    "refine_whole",
+    "transformed",
+]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -29,6 +40,9 @@ Floats = npt.NDArray[np.float32]
 PAD = 20  # samples around a reference: what a block may reach outside the frame, and the filters
 RANGE = 255  # largest vector component
 _MARGIN = 16
+TRANSFORMED = 0  # in place of a number of rows
+TRANSFORM_GAIN = 5  # by which transformed differences are larger, for their price; by measurement
+_ROUNDS = 4
 _BITS = np.array([0.35 + 2.0 * math.log2(1.0 + d / 2) for d in range(8 * (RANGE + 1))], np.float32)  # of half units
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
@@ -93,7 +107,7 @@ def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _inside(v: int, corner: int, size: int, block: int) -> int:
+def inside(v: int, corner: int, size: int, block: int) -> int:
     """A vector's component limited so that no block reads outside the padded reference (as `clamped` says)."""
     return min(max(v, -4 * _MARGIN - 4 * corner), 4 * (size + _MARGIN - block - corner))
 
@@ -112,20 +126,7 @@ def _sum_16(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: in
 
 
 @njit(cache=True, nogil=True)
-def _sum_8(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int) -> int:
-    """Of an 8×8 block, likewise."""
-    a, b = np.uint64(at), np.uint64(moved)
-    total = np.int32(0)
-    for _ in range(8 // rows):
-        for c in range(8):
-            total += abs(np.int32(here[a + np.uint64(c)]) - np.int32(there[b + np.uint64(c)]))
-        a += np.uint64(rows * pitch)
-        b += np.uint64(rows * wide)
-    return int(total) * rows
-
-
-@njit(cache=True, nogil=True)
-def _place(y: int, x: int, dy: int, dx: int, planes: Any) -> int:
+def place_of(y: int, x: int, dy: int, dx: int, planes: Any) -> int:
     """Where samples displaced by a vector begin in flat padded planes [1 or 16,Hp,Wp]."""
     count, high, wide = planes.shape
     plane = (dy & 3) * 4 + (dx & 3) if count > 1 else 0
@@ -144,10 +145,49 @@ def _twice_middle(best: Ints, i: int, y: int, x: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _sum_at(now: Bytes, planes: Bytes, y: int, x: int, dy: int, dx: int, rows: int) -> int:
-    """Sum of absolute differences of a 16×16 block under a vector."""
+    """Sum of absolute differences of the 16×16 block at (y, x) under a vector; rows as `_sum_16`, or TRANSFORMED."""
     high, wide = now.shape
-    place = _place(y, x, _inside(dy, y, high, 16), _inside(dx, x, wide, 16), planes)
-    return int(_sum_16(now.reshape(-1), planes.reshape(-1), y * wide + x, place, wide, planes.shape[2], rows))
+    place = place_of(y, x, inside(dy, y, high, 16), inside(dx, x, wide, 16), planes)
+    here, there = now.reshape(-1), planes.reshape(-1)
+    if rows == TRANSFORMED:
+        return int(_sum_transformed(here, there, y * wide + x, place, wide, planes.shape[2]))
+    return int(_sum_16(here, there, y * wide + x, place, wide, planes.shape[2], rows))
+
+
+@njit(cache=True, nogil=True)
+def transformed(d: npt.NDArray[Any]) -> int:
+    """Sum of magnitudes of the Hadamard transform of d [8,8], which it overwrites."""
+    for step in (4, 2, 1):
+        for i in range(8):
+            if not i & step:
+                for c in range(8):
+                    u, v = d[i, c], d[i + step, c]
+                    d[i, c], d[i + step, c] = u + v, u - v
+    total = 0
+    for r in range(8):
+        for step in (4, 2, 1):
+            for i in range(8):
+                if not i & step:
+                    u, v = d[r, i], d[r, i + step]
+                    d[r, i], d[r, i + step] = u + v, u - v
+        for c in range(8):
+            total += abs(d[r, c])
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _sum_transformed(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int) -> int:
+    """As `_sum_16`, of the Hadamard transforms of the four 8×8 blocks: nearer to what differences cost to code."""
+    d = np.empty((8, 8), np.int32)
+    total = 0
+    for block in range(4):
+        down, right = 8 * (block >> 1), 8 * (block & 1)
+        for r in range(8):
+            a, b = np.uint64(at + (down + r) * pitch + right), np.uint64(moved + (down + r) * wide + right)
+            for c in range(8):
+                d[r, c] = np.int32(here[a + np.uint64(c)]) - np.int32(there[b + np.uint64(c)])
+        total += transformed(d)
+    return total // TRANSFORM_GAIN
 
 
 @njit(cache=True, nogil=True)
@@ -176,27 +216,35 @@ def _ring(now: Bytes, planes: Bytes, best: Ints, sums: Ints, price: float, rows:
         for x in range(best.shape[2]):
             dy, dx = best[0, y, x], best[1, y, x]
             for i in range(count):
-                _bid(
-                    now, planes, best, sums, y, x, dy + scale * _RING[i, 0], dx + scale * _RING[i, 1], price, rows
-                )  # fmt: skip
+                _bid(now, planes, best, sums, y, x, dy + scale * _RING[i, 0], dx + scale * _RING[i, 1], price, rows)
 
 
 @njit(cache=True, nogil=True)
-def _borrow(now: Bytes, planes: Bytes, best: Ints, sums: Ints, price: float, rows: int, middle: bool) -> None:
-    """Try each neighbour's vector, and what the four of them predict."""
+def _borrow(now: Bytes, planes: Bytes, best: Ints, sums: Ints, price: float, rows: int, count: int) -> None:
+    """Try the vectors of so many neighbours: 4, or 8 and what four of them predict."""
     h, w = best.shape[1:]
     for y in range(h):
         for x in range(w):
-            for i in range(4):
+            for i in range(count):
                 ny, nx = min(max(y + _RING[i, 0], 0), h - 1), min(max(x + _RING[i, 1], 0), w - 1)
                 _bid(now, planes, best, sums, y, x, best[0, ny, nx], best[1, ny, nx], price, rows)
-            if middle:
+            if count == 8:
                 dy, dx = _twice_middle(best, 0, y, x) >> 1, _twice_middle(best, 1, y, x) >> 1
                 _bid(now, planes, best, sums, y, x, dy, dx, price, rows)
 
 
 @njit(cache=True, nogil=True)
-def _begin(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
+def _try(now: Bytes, planes: Bytes, best: Ints, sums: Ints, price: float, rows: int, others: Ints) -> None:
+    """Try vectors others [n,2,h,w], each in its place."""
+    for i in range(len(others)):
+        for y in range(best.shape[1]):
+            for x in range(best.shape[2]):
+                _bid(now, planes, best, sums, y, x, others[i, 0, y, x], others[i, 1, y, x], price, rows)
+
+
+@njit(cache=True, nogil=True)
+def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
+    """What each block misses under its vector [h,w]."""
     sums = np.empty(best.shape[1:], np.int64)
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
@@ -206,69 +254,33 @@ def _begin(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
 
 @njit(cache=True, nogil=True)
 def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Ints:
-    """From no motion and others [n,2,h,w] to whole-sample vectors best [2,h,w]; gives their sums [h,w]."""
-    rows = 4
+    """From no motion and others [n,2,h,w] to whole-sample vectors best [2,h,w]; gives what they miss [h,w]."""
+    rows = 2
     best[:] = 0
-    sums = _begin(now, planes, best, rows)
-    for i in range(len(others)):
-        for y in range(best.shape[1]):
-            for x in range(best.shape[2]):
-                _bid(now, planes, best, sums, y, x, others[i, 0, y, x], others[i, 1, y, x], price, rows)
+    sums = _sums(now, planes, best, rows)
+    _try(now, planes, best, sums, price, rows, others)
     _ring(now, planes, best, sums, price, rows, 8, 16)
-    _borrow(now, planes, best, sums, price, rows, False)
+    _borrow(now, planes, best, sums, price, rows, 4)
     _ring(now, planes, best, sums, price, rows, 4, 8)
     _ring(now, planes, best, sums, price, rows, 4, 4)
-    _borrow(now, planes, best, sums, price, rows, False)
+    _borrow(now, planes, best, sums, price, rows, 4)
     return sums
 
 
 @njit(cache=True, nogil=True)
-def refine(now: Bytes, planes: Bytes, best: Ints, price: float) -> Ints:
-    """From vectors best [2,h,w] to better ones in quarter samples, smooth where that costs little; gives their sums."""
-    rows = 2
-    sums = _begin(now, planes, best, rows)
-    for y in range(best.shape[1]):
-        for x in range(best.shape[2]):
-            # noise moves, between sources; what stands still had better stay
-            _bid(now, planes, best, sums, y, x, 0, 0, price, rows)
-    _borrow(now, planes, best, sums, price, rows, True)
-    _ring(now, planes, best, sums, price, rows, 8, 4)
-    _ring(now, planes, best, sums, price, rows, 8, 2)
-    _ring(now, planes, best, sums, price, rows, 4, 1)
-    _borrow(now, planes, best, sums, price, rows, True)
-    return sums
+def refine(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Ints:
+    """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples, smooth where that costs little.
 
-
-@njit(cache=True, nogil=True)
-def choose(now: Bytes, planes: Bytes, coarse: Ints, still: Ints, price: float, out: Ints) -> None:
-    """Whose vector each 8×8 block takes: coarse [3,h,w] -> out [2h,2w] in 0..3.
-
-    still [2h,2w]: what each misses in the picture that does not move.
+    Gives the sums of absolute differences that they leave [h,w].
     """
-    h, w = coarse.shape[1:]
-    rows = 2
-    high, wide = now.shape
-    for y in range(2 * h):
-        for x in range(2 * w):
-            by, bx = y >> 1, x >> 1
-            ny, nx = min(max(by + 2 * (y & 1) - 1, 0), h - 1), min(max(bx + 2 * (x & 1) - 1, 0), w - 1)
-            least = np.float32(0.0)
-            for i in range(4):
-                cy, cx = (ny if i >= 2 else by), (nx if i & 1 else bx)
-                same = True
-                for c in range(3):
-                    same = same and coarse[c, cy, cx] == coarse[c, by, bx]
-                if i > 0 and same:
-                    continue  # one vector twice: the first choice stands for both
-                if coarse[2, cy, cx]:
-                    total = still[y, x]
-                else:
-                    dy = _inside(coarse[0, cy, cx], 8 * y, high, 8)
-                    dx = _inside(coarse[1, cy, cx], 8 * x, wide, 8)
-                    place = _place(8 * y, 8 * x, dy, dx, planes)
-                    total = _sum_8(
-                        now.reshape(-1), planes.reshape(-1), 8 * y * wide + 8 * x, place, wide, planes.shape[2], rows
-                    )
-                cost = np.float32(total) + np.float32(price) * np.float32(3.0 if i else 0.4)
-                if i == 0 or cost < least:
-                    least, out[y, x] = cost, i
+    best[:] = others[0]
+    sums = _sums(now, planes, best, 1)
+    _try(now, planes, best, sums, price, 1, others[1:])
+    _borrow(now, planes, best, sums, price, 1, 8)
+    _ring(now, planes, best, sums, price, 1, 8, 4)
+    sums = _sums(now, planes, best, TRANSFORMED)
+    for _ in range(_ROUNDS):
+        _ring(now, planes, best, sums, price, TRANSFORMED, 8, 2)
+        _ring(now, planes, best, sums, price, TRANSFORMED, 8, 1)
+        _borrow(now, planes, best, sums, price, TRANSFORMED, 8)
+    return _sums(now, planes, best, 1)

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.backbones import matching
-from vcodec.backbones.compensation import LUMA_TAPS
+from vcodec.backbones import matching, quadrants
+from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 
 __all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
 
@@ -114,27 +114,36 @@ def _middle(vectors: Tensor) -> Tensor:
 
 
 def search(
-    cur: Tensor, ref: Reference, start: Tensor, price: float, beside: Tensor | None = None
+    cur: Tensor,
+    ref: Reference,
+    start: Tensor,
+    price: float,
+    beside: Tensor | None = None,
+    before: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
     cur [1,1,H,W] in 0..1 with H, W multiples of 16; start: vectors to begin with [1,2,H/16,W/16];
-    price: sum of absolute differences that one bit is worth; beside [1,1,H,W]: a picture that may be taken unmoved.
+    price: sum of absolute differences that one bit is worth; beside [1,1,H,W]: a picture that may be taken unmoved;
+    before: the last frame's coarse.
     Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64).
     """
     now, price = levels(cur)[0, 0].cpu().numpy(), price * 255.0
-    best = start[0].cpu().numpy().astype(np.int64)
-    sums = matching.refine(now, ref.phases, best, price)
+    others = [start[0].long(), torch.zeros_like(start[0]).long()]  # noise moves, between sources; much stands still
+    if before is not None:
+        others.append(before[0, :2])
+    best = np.empty(start.shape[1:], np.int64)
+    sums = matching.refine(now, ref.phases, torch.stack(others).cpu().numpy(), best, price)
     coarse = np.zeros((3, *sums.shape), np.int64)
-    still = np.zeros((2 * sums.shape[0], 2 * sums.shape[1]), np.int64)
     coarse[:2] = best
+    other = now
     if beside is not None:
-        missed = F.avg_pool2d((cur - beside).abs(), 8)[0].cpu() * (64 * 255.0)
-        still = missed[0].long().numpy()
-        of_block = F.avg_pool2d(missed, 2) * 4
-        kept = _kept(torch.from_numpy(sums)[None], torch.from_numpy(best)[None].float(), of_block, price)[0].numpy()
+        other = levels(beside)[0, 0].cpu().numpy()
+        missed = F.avg_pool2d((cur - beside).abs(), 16)[0].cpu() * (256 * 255.0)
+        kept = _kept(torch.from_numpy(sums)[None], torch.from_numpy(best)[None].float(), missed, price)[0].numpy()
         coarse[2] = kept
         coarse[:2] *= ~kept
-    choice = np.zeros_like(still)
-    matching.choose(now, ref.phases, coarse, still, price, choice)
+    choice = np.zeros([2 * n for n in sums.shape], np.int64)
+    quadrants.choose(now, ref.phases, other, coarse, price, choice)
+    quadrants.reconsider(now, ref.phases, other, coarse, OVERLAP.numpy(), price, choice)
     return torch.from_numpy(coarse)[None].to(cur.device), torch.from_numpy(choice)[None].to(cur.device)

@@ -251,7 +251,7 @@ class QAE(Backbone):
         last, _ = weighted(*known[0], light[:, 0])
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
-        coarse, choice = motion.search(planes[0], reference, start, worth, beside)
+        coarse, choice = motion.search(planes[0], reference, start, worth, beside, state.coarse)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
         if len(known) > 1 and coarse[:, 2].any():

@@ -1,0 +1,123 @@
+"""Whose vector each 8×8 block takes, compiled for this CPU: of its own 16×16 block, or of a neighbour (motion.py).
+
+First by sums of absolute differences, each block for itself; then, knowing what its neighbours took, by what the
+overlapped prediction (compensation.py) leaves of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from vcodec.backbones.matching import TRANSFORM_GAIN, inside, place_of, transformed
+
+__all__ = ["choose", "reconsider"]
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+_OWN, _OTHER = 0.4, 3.0  # about what the choices cost, bits
+
+
+@njit(cache=True, nogil=True)
+def _whose(y: int, x: int, choice: int, h: int, w: int) -> tuple[int, int]:
+    """The 16×16 block that an 8×8 block's choice names."""
+    by, bx = y >> 1, x >> 1
+    ny, nx = min(max(by + 2 * (y & 1) - 1, 0), h - 1), min(max(bx + 2 * (x & 1) - 1, 0), w - 1)
+    return (ny if choice >= 2 else by), (nx if choice & 1 else bx)
+
+
+@njit(cache=True, nogil=True)
+def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
+    """Whether a choice names what the first one does: that stands for both."""
+    cy, cx = _whose(y, x, choice, coarse.shape[1], coarse.shape[2])
+    by, bx = y >> 1, x >> 1
+    return bool(
+        coarse[0, cy, cx] == coarse[0, by, bx]
+        and coarse[1, cy, cx] == coarse[1, by, bx]
+        and coarse[2, cy, cx] == coarse[2, by, bx]
+    )
+
+
+@njit(cache=True, nogil=True)
+def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, out: Ints) -> None:
+    """What v = (dy, dx, source) shows of the 8×8 block at (y, x)."""
+    if v[2]:
+        for r in range(8):
+            for c in range(8):
+                out[r, c] = beside[y + r, x + c]
+        return
+    high, wide = now.shape
+    there, pitch = planes.reshape(-1), np.uint64(planes.shape[2])
+    start = np.uint64(place_of(y, x, inside(v[0], y, high, 8), inside(v[1], x, wide, 8), planes))
+    for r in range(8):
+        for c in range(8):
+            out[r, c] = there[start + np.uint64(c)]
+        start += pitch
+
+
+@njit(cache=True, nogil=True)
+def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float, out: Ints) -> None:
+    """coarse [3,h,w] -> out [2h,2w] in 0..3; beside: the picture of source 1."""
+    h, w = coarse.shape[1:]
+    patch = np.empty((8, 8), np.int64)
+    for y in range(2 * h):
+        for x in range(2 * w):
+            least = 0.0
+            for i in range(4):
+                if i and _own_again(coarse, y, x, i):
+                    continue
+                cy, cx = _whose(y, x, i, h, w)
+                _patch(now, planes, beside, 8 * y, 8 * x, coarse[:, cy, cx], patch)
+                total = 0
+                for r in range(8):
+                    for c in range(8):
+                        total += abs(now[8 * y + r, 8 * x + c] - patch[r, c])
+                cost = total + price * (_OTHER if i else _OWN)
+                if i == 0 or cost < least:
+                    least, out[y, x] = cost, i
+
+
+@njit(cache=True, nogil=True)
+def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: Ints, price: float, out: Ints) -> None:
+    """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them."""
+    h, w = coarse.shape[1:]
+    field = np.empty((2 * h, 2 * w, 3), np.int64)
+    for y in range(2 * h):
+        for x in range(2 * w):
+            cy, cx = _whose(y, x, out[y, x], h, w)
+            field[y, x] = coarse[:, cy, cx]
+    around, share = np.empty((8, 8), np.int64), np.empty((8, 8), np.int64)
+    patch, left = np.empty((8, 8), np.int64), np.empty((8, 8), np.int64)
+    for y in range(2 * h):
+        for x in range(2 * w):
+            if _own_again(coarse, y, x, 1) and _own_again(coarse, y, x, 2) and _own_again(coarse, y, x, 3):
+                continue
+            around[:], share[:] = 0, 64
+            for side in range(4):
+                ny, nx = (y + 2 * side - 1, x) if side < 2 else (y, x + 2 * side - 5)
+                if ny < 0 or nx < 0 or ny >= 2 * h or nx >= 2 * w:
+                    continue
+                _patch(now, planes, beside, 8 * y, 8 * x, field[ny, nx], patch)
+                at = 4 * (side & 1)
+                for r in range(4):
+                    for c in range(8):
+                        part = weights[3 - r if at else r, c]
+                        i, j = (at + r, c) if side < 2 else (c, at + r)
+                        around[i, j] += part * patch[i, j]
+                        share[i, j] -= part
+            least = 0.0
+            for i in range(4):
+                if i and _own_again(coarse, y, x, i):
+                    continue
+                cy, cx = _whose(y, x, i, h, w)
+                _patch(now, planes, beside, 8 * y, 8 * x, coarse[:, cy, cx], patch)
+                for r in range(8):
+                    for c in range(8):
+                        shown = (around[r, c] + share[r, c] * patch[r, c] + 32) >> 6
+                        left[r, c] = now[8 * y + r, 8 * x + c] - shown
+                cost = transformed(left) / TRANSFORM_GAIN + price * (_OTHER if i else _OWN)
+                if i == 0 or cost < least:
+                    least, out[y, x] = cost, i
+            cy, cx = _whose(y, x, out[y, x], h, w)
+            field[y, x] = coarse[:, cy, cx]

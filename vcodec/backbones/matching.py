@@ -43,6 +43,7 @@ _MARGIN = 16
 TRANSFORMED = 0  # in place of a number of rows
 TRANSFORM_GAIN = 5  # by which transformed differences are larger, for their price; by measurement
 _ROUNDS = 4
+_NEAR = 1.05  # times what a block has, in plain differences: what may still be less in transformed ones
 _BITS = np.array([0.35 + 2.0 * math.log2(1.0 + d / 2) for d in range(8 * (RANGE + 1))], np.float32)  # of half units
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
@@ -106,34 +107,21 @@ def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
                         out[0, by, bx], out[1, by, bx] = 16 * (dy - reach), 16 * (dx - reach)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def inside(v: int, corner: int, size: int, block: int) -> int:
     """A vector's component limited so that no block reads outside the padded reference (as `clamped` says)."""
     return min(max(v, -4 * _MARGIN - 4 * corner), 4 * (size + _MARGIN - block - corner))
 
 
-@njit(cache=True, nogil=True)
-def _sum_16(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int) -> int:
-    """Of a 16×16 block, every so many-th row: here, there are flat; at, moved where the block begins in them."""
-    a, b = np.uint64(at), np.uint64(moved)
-    total = np.int32(0)
-    for _ in range(16 // rows):
-        for c in range(16):
-            total += abs(np.int32(here[a + np.uint64(c)]) - np.int32(there[b + np.uint64(c)]))
-        a += np.uint64(rows * pitch)
-        b += np.uint64(rows * wide)
-    return int(total) * rows
-
-
-@njit(cache=True, nogil=True)
-def place_of(y: int, x: int, dy: int, dx: int, planes: Any) -> int:
-    """Where samples displaced by a vector begin in flat padded planes [1 or 16,Hp,Wp]."""
-    count, high, wide = planes.shape
+@njit(cache=True, nogil=True, forceinline=True)
+def place_of(y: int, x: int, dy: int, dx: int, planes: tuple[int, int, int]) -> int:
+    """Where samples displaced by a vector begin in flat padded planes of shape [1 or 16,Hp,Wp]."""
+    count, high, wide = planes
     plane = (dy & 3) * 4 + (dx & 3) if count > 1 else 0
     return int((plane * high + y + PAD + (dy >> 2)) * wide + x + PAD + (dx >> 2))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, forceinline=True)
 def _twice_middle(best: Ints, i: int, y: int, x: int) -> int:
     """Sum of the middle two of a block's four neighbours, one component."""
     h, w = best.shape[1:]
@@ -143,15 +131,17 @@ def _twice_middle(best: Ints, i: int, y: int, x: int) -> int:
     return int(up + down + left + right - low - high)
 
 
-@njit(cache=True, nogil=True)
-def _sum_at(now: Bytes, planes: Bytes, y: int, x: int, dy: int, dx: int, rows: int) -> int:
-    """Sum of absolute differences of the 16×16 block at (y, x) under a vector; rows as `_sum_16`, or TRANSFORMED."""
-    high, wide = now.shape
-    place = place_of(y, x, inside(dy, y, high, 16), inside(dx, x, wide, 16), planes)
-    here, there = now.reshape(-1), planes.reshape(-1)
-    if rows == TRANSFORMED:
-        return int(_sum_transformed(here, there, y * wide + x, place, wide, planes.shape[2]))
-    return int(_sum_16(here, there, y * wide + x, place, wide, planes.shape[2], rows))
+@njit(cache=True, nogil=True, forceinline=True)
+def _plain(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int) -> int:
+    """Sum of absolute differences of a 16×16 block, every so many-th row; at, moved: where it begins."""
+    a, b = np.uint64(at), np.uint64(moved)
+    total = np.int32(0)
+    for _ in range(16 // rows):
+        for c in range(16):
+            total += abs(np.int32(here[a + np.uint64(c)]) - np.int32(there[b + np.uint64(c)]))
+        a += np.uint64(rows * pitch)
+        b += np.uint64(rows * wide)
+    return int(total) * rows
 
 
 @njit(cache=True, nogil=True)
@@ -175,96 +165,183 @@ def transformed(d: npt.NDArray[Any]) -> int:
     return total
 
 
-@njit(cache=True, nogil=True)
-def _sum_transformed(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int) -> int:
-    """As `_sum_16`, of the Hadamard transforms of the four 8×8 blocks: nearer to what differences cost to code."""
-    d = np.empty((8, 8), np.int32)
-    total = 0
-    for block in range(4):
-        down, right = 8 * (block >> 1), 8 * (block & 1)
-        for r in range(8):
-            a, b = np.uint64(at + (down + r) * pitch + right), np.uint64(moved + (down + r) * wide + right)
-            for c in range(8):
-                d[r, c] = np.int32(here[a + np.uint64(c)]) - np.int32(there[b + np.uint64(c)])
-        total += transformed(d)
-    return total // TRANSFORM_GAIN
+@njit(cache=True, nogil=True, forceinline=True)
+def _transformed_16(
+    here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, words: npt.NDArray[np.uint64]
+) -> int:
+    """As `_plain`, of the Hadamard transforms of the four 8×8 blocks: nearer to what differences cost to code.
+
+    The four blocks' differences lie side by side in 64-bit words: one addition serves all.
+    """
+    right, down_a, down_b = np.uint64(8), np.uint64(8 * pitch), np.uint64(8 * wide)
+    a, b = np.uint64(at), np.uint64(moved)
+    for r in range(8):
+        for c in range(8):
+            i, j = a + np.uint64(c), b + np.uint64(c)
+            first = np.int64(here[i]) - np.int64(there[j])
+            second = np.int64(here[i + right]) - np.int64(there[j + right])
+            third = np.int64(here[i + down_a]) - np.int64(there[j + down_b])
+            fourth = np.int64(here[i + down_a + right]) - np.int64(there[j + down_b + right])
+            words[np.uint64(8 * r + c)] = np.uint64(first + (second << 16) + (third << 32) + (fourth << 48))
+        a += np.uint64(pitch)
+        b += np.uint64(wide)
+    for half in (32, 16, 8, 4, 2, 1):
+        for first_of in range(0, 64, 2 * half):
+            for k in range(first_of, first_of + half):
+                i, j = np.uint64(k), np.uint64(k + half)
+                u, v = words[i], words[j]
+                words[i], words[j] = u + v, u - v
+    lanes = np.uint64(0x0001000100010001)
+    low = np.uint64(0x0000FFFF0000FFFF)
+    total = np.uint64(0)
+    for k in range(64):
+        word = words[np.uint64(k)]
+        sign = ((word >> np.uint64(15)) & lanes) * np.uint64(0xFFFF)
+        sizes = (word + sign) ^ sign
+        total += (sizes & low) + ((sizes >> np.uint64(16)) & low)
+    return int((total & np.uint64(0xFFFFFFFF)) + (total >> np.uint64(32)))
 
 
 @njit(cache=True, nogil=True)
-def _bid(
-    now: Bytes, planes: Bytes, best: Ints, sums: Ints, y: int, x: int, dy: int, dx: int, price: float, rows: int
+def _visit(
+    now: Bytes,
+    planes: Bytes,
+    best: Ints,
+    sums: Ints,
+    at: tuple[int, int],
+    bids: Ints,
+    count: int,
+    price: float,
+    rows: int,
+    words: npt.NDArray[np.uint64],
 ) -> None:
-    """Take a vector for a block where it is cheaper than what the block has."""
+    """Take the cheapest of the first so many bids [n,2] for the block ``at``, where it is cheaper than what it has."""
+    here, there = now.reshape(-1), planes.reshape(-1)
+    high, wide = now.shape
+    y, x = at
+    begins, pitch = 16 * (y * wide + x), planes.shape[2]
     limit = RANGE if planes.shape[0] > 1 else RANGE - RANGE % 4
-    dy, dx = min(max(dy, -limit), limit), min(max(dx, -limit), limit)
-    if dy == best[0, y, x] and dx == best[1, y, x]:
-        return
     my, mx = _twice_middle(best, 0, y, x), _twice_middle(best, 1, y, x)
-    most = sums[y, x] + price * (_BITS[abs(2 * best[0, y, x] - my)] + _BITS[abs(2 * best[1, y, x] - mx)])
-    bits = price * (_BITS[abs(2 * dy - my)] + _BITS[abs(2 * dx - mx)])
-    if bits >= most:
-        return
-    total = _sum_at(now, planes, 16 * y, 16 * x, dy, dx, rows)
-    if total + bits < most:
-        best[0, y, x], best[1, y, x], sums[y, x] = dy, dx, total
+    vy, vx = best[0, y, x], best[1, y, x]
+    had = price * (_BITS[abs(2 * vy - my)] + _BITS[abs(2 * vx - mx)])
+    most = sums[y, x] + had
+    plain = 0.0
+    if rows == TRANSFORMED:
+        moved = place_of(16 * y, 16 * x, inside(vy, 16 * y, high, 16), inside(vx, 16 * x, wide, 16), planes.shape)
+        plain = _NEAR * (_plain(here, there, begins, moved, wide, pitch, 2) + had)
+    for i in range(count):
+        dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
+        bits = price * (_BITS[abs(2 * dy - my)] + _BITS[abs(2 * dx - mx)])
+        if bits >= most or (dy == vy and dx == vx):
+            continue
+        moved = place_of(16 * y, 16 * x, inside(dy, 16 * y, high, 16), inside(dx, 16 * x, wide, 16), planes.shape)
+        if rows == TRANSFORMED:
+            # what is plainly farther off need not be transformed
+            if _plain(here, there, begins, moved, wide, pitch, 2) + bits > plain:
+                continue
+            total = _transformed_16(here, there, begins, moved, wide, pitch, words) // TRANSFORM_GAIN
+        else:
+            total = _plain(here, there, begins, moved, wide, pitch, rows)
+        if total + bits < most:
+            vy, vx, most = dy, dx, total + bits
+            sums[y, x] = total
+    best[0, y, x], best[1, y, x] = vy, vx
 
 
-@njit(cache=True, nogil=True)
-def _ring(now: Bytes, planes: Bytes, best: Ints, sums: Ints, price: float, rows: int, count: int, scale: int) -> None:
-    """Try the first so many places of the ring around each block's vector."""
-    for y in range(best.shape[1]):
-        for x in range(best.shape[2]):
-            dy, dx = best[0, y, x], best[1, y, x]
-            for i in range(count):
-                _bid(now, planes, best, sums, y, x, dy + scale * _RING[i, 0], dx + scale * _RING[i, 1], price, rows)
+@njit(cache=True, nogil=True, forceinline=True)
+def _ring(best: Ints, y: int, x: int, scale: int, bids: Ints) -> None:
+    """Bids around a block's vector: eight."""
+    for i in range(8):
+        for c in range(2):
+            bids[i, c] = best[c, y, x] + scale * _RING[i, c]
 
 
-@njit(cache=True, nogil=True)
-def _borrow(now: Bytes, planes: Bytes, best: Ints, sums: Ints, price: float, rows: int, count: int) -> None:
-    """Try the vectors of so many neighbours: 4, or 8 and what four of them predict."""
+@njit(cache=True, nogil=True, forceinline=True)
+def _borrow(best: Ints, y: int, x: int, bids: Ints) -> None:
+    """Bids from a block's neighbours: those at its sides, those at its corners, what four of them predict: nine."""
     h, w = best.shape[1:]
-    for y in range(h):
-        for x in range(w):
-            for i in range(count):
-                ny, nx = min(max(y + _RING[i, 0], 0), h - 1), min(max(x + _RING[i, 1], 0), w - 1)
-                _bid(now, planes, best, sums, y, x, best[0, ny, nx], best[1, ny, nx], price, rows)
-            if count == 8:
-                dy, dx = _twice_middle(best, 0, y, x) >> 1, _twice_middle(best, 1, y, x) >> 1
-                _bid(now, planes, best, sums, y, x, dy, dx, price, rows)
-
-
-@njit(cache=True, nogil=True)
-def _try(now: Bytes, planes: Bytes, best: Ints, sums: Ints, price: float, rows: int, others: Ints) -> None:
-    """Try vectors others [n,2,h,w], each in its place."""
-    for i in range(len(others)):
-        for y in range(best.shape[1]):
-            for x in range(best.shape[2]):
-                _bid(now, planes, best, sums, y, x, others[i, 0, y, x], others[i, 1, y, x], price, rows)
+    for i in range(8):
+        ny, nx = min(max(y + _RING[i, 0], 0), h - 1), min(max(x + _RING[i, 1], 0), w - 1)
+        bids[i, 0], bids[i, 1] = best[0, ny, nx], best[1, ny, nx]
+    bids[8, 0], bids[8, 1] = _twice_middle(best, 0, y, x) >> 1, _twice_middle(best, 1, y, x) >> 1
 
 
 @njit(cache=True, nogil=True)
 def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
     """What each block misses under its vector [h,w]."""
+    here, there = now.reshape(-1), planes.reshape(-1)
+    high, wide = now.shape
+    words = np.empty(64, np.uint64)
     sums = np.empty(best.shape[1:], np.int64)
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
-            sums[y, x] = _sum_at(now, planes, 16 * y, 16 * x, best[0, y, x], best[1, y, x], rows)
+            dy, dx = inside(best[0, y, x], 16 * y, high, 16), inside(best[1, y, x], 16 * x, wide, 16)
+            begins, moved = 16 * (y * wide + x), place_of(16 * y, 16 * x, dy, dx, planes.shape)
+            if rows == TRANSFORMED:
+                total = _transformed_16(here, there, begins, moved, wide, planes.shape[2], words) // TRANSFORM_GAIN
+            else:
+                total = _plain(here, there, begins, moved, wide, planes.shape[2], rows)
+            sums[y, x] = total
     return sums
+
+
+@njit(cache=True, nogil=True)
+def _walk(now: Bytes, planes: Bytes, best: Ints, sums: Ints, steps: Ints, price: float, rows: int) -> None:
+    """Visit all blocks once for each of steps [n,2]: (scale, bids) of a ring, or scale 0 for neighbours' vectors."""
+    bids, words = np.empty((9, 2), np.int64), np.empty(64, np.uint64)
+    for scale, count in steps:
+        for y in range(best.shape[1]):
+            for x in range(best.shape[2]):
+                if scale:
+                    _ring(best, y, x, scale, bids)
+                else:
+                    _borrow(best, y, x, bids)
+                _visit(now, planes, best, sums, (y, x), bids, count, price, rows, words)
+
+
+@njit(cache=True, nogil=True)
+def _try(now: Bytes, planes: Bytes, best: Ints, sums: Ints, others: Ints, price: float, rows: int) -> None:
+    """Try vectors others [n,2,h,w], each in its place."""
+    words = np.empty(64, np.uint64)
+    for y in range(best.shape[1]):
+        for x in range(best.shape[2]):
+            _visit(now, planes, best, sums, (y, x), others[:, :, y, x], len(others), price, rows, words)
 
 
 @njit(cache=True, nogil=True)
 def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Ints:
     """From no motion and others [n,2,h,w] to whole-sample vectors best [2,h,w]; gives what they miss [h,w]."""
-    rows = 2
     best[:] = 0
-    sums = _sums(now, planes, best, rows)
-    _try(now, planes, best, sums, price, rows, others)
-    _ring(now, planes, best, sums, price, rows, 8, 16)
-    _borrow(now, planes, best, sums, price, rows, 4)
-    _ring(now, planes, best, sums, price, rows, 4, 8)
-    _ring(now, planes, best, sums, price, rows, 4, 4)
-    _borrow(now, planes, best, sums, price, rows, 4)
+    sums = _sums(now, planes, best, 2)
+    _try(now, planes, best, sums, others, price, 2)
+    _walk(now, planes, best, sums, np.array([(16, 8), (0, 4), (8, 4), (4, 4), (0, 4)]), price, 2)
     return sums
+
+
+@njit(cache=True, nogil=True)
+def _settle(now: Bytes, planes: Bytes, best: Ints, price: float) -> None:
+    """Go round the blocks, by transformed differences, until nothing around a block has changed since its last turn."""
+    h, w = best.shape[1:]
+    sums = _sums(now, planes, best, TRANSFORMED)
+    bids, words = np.empty((9, 2), np.int64), np.empty(64, np.uint64)
+    changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn
+    for turn in range(1, _ROUNDS + 1):
+        for y in range(h):
+            for x in range(w):
+                last = 0
+                for i in range(3):
+                    for j in range(3):
+                        last = max(last, changed[y + i, x + j])
+                if last < turn - 1:
+                    continue
+                oy, ox = best[0, y, x], best[1, y, x]
+                for scale in (2, 1):
+                    _ring(best, y, x, scale, bids)
+                    _visit(now, planes, best, sums, (y, x), bids, 8, price, TRANSFORMED, words)
+                _borrow(best, y, x, bids)
+                _visit(now, planes, best, sums, (y, x), bids, 9, price, TRANSFORMED, words)
+                if best[0, y, x] != oy or best[1, y, x] != ox:
+                    changed[y + 1, x + 1] = turn
 
 
 @njit(cache=True, nogil=True)
@@ -275,12 +352,7 @@ def refine(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) ->
     """
     best[:] = others[0]
     sums = _sums(now, planes, best, 1)
-    _try(now, planes, best, sums, price, 1, others[1:])
-    _borrow(now, planes, best, sums, price, 1, 8)
-    _ring(now, planes, best, sums, price, 1, 8, 4)
-    sums = _sums(now, planes, best, TRANSFORMED)
-    for _ in range(_ROUNDS):
-        _ring(now, planes, best, sums, price, TRANSFORMED, 8, 2)
-        _ring(now, planes, best, sums, price, TRANSFORMED, 8, 1)
-        _borrow(now, planes, best, sums, price, TRANSFORMED, 8)
+    _try(now, planes, best, sums, others, price, 1)
+    _walk(now, planes, best, sums, np.array([(0, 9), (4, 8)]), price, 1)
+    _settle(now, planes, best, price)
     return _sums(now, planes, best, 1)

@@ -49,7 +49,7 @@ def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, ou
         return
     high, wide = now.shape
     there, pitch = planes.reshape(-1), np.uint64(planes.shape[2])
-    start = np.uint64(place_of(y, x, inside(v[0], y, high, 8), inside(v[1], x, wide, 8), planes))
+    start = np.uint64(place_of(y, x, inside(v[0], y, high, 8), inside(v[1], x, wide, 8), planes.shape))
     for r in range(8):
         for c in range(8):
             out[r, c] = there[start + np.uint64(c)]

@@ -13,7 +13,6 @@ Everything but that price is an integer.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,18 @@ TRANSFORMED = 0  # in place of a number of rows
 TRANSFORM_GAIN = 5  # by which transformed differences are larger, for their price; by measurement
 _ROUNDS = 4
 _NEAR = 1.05  # times what a block has, in plain differences: what may still be less in transformed ones
-_BITS = np.array([0.35 + 2.0 * math.log2(1.0 + d / 2) for d in range(8 * (RANGE + 1))], np.float32)  # of half units
+# What a component costs, bits, that differs from the middle of its neighbours by 0..7 quarter samples, where those
+# differ among themselves by less than 1, 3, 7, 17 or by more: means over held-back clips.
+_COSTS = (
+    (0.04, 6.3, 8.3, 10.0, 10.3, 10.8, 11.5, 12.0),
+    (0.52, 2.3, 5.6, 7.7, 8.4, 9.7, 10.1, 10.6),
+    (0.90, 2.5, 4.0, 5.5, 6.5, 7.4, 8.1, 8.7),
+    (1.35, 2.9, 4.0, 4.6, 5.1, 5.6, 5.9, 6.5),
+    (1.75, 3.5, 4.6, 5.2, 5.6, 5.8, 6.0, 6.2),
+)
+_HALVES = np.arange(8 * (RANGE + 1)) / 2
+_BITS = np.stack([np.interp(_HALVES, range(8), c) + 1.5 * np.log2(np.maximum(_HALVES, 7) / 7) for c in _COSTS])
+_SHARE = 0.6  # of the price, for vectors; by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
 
@@ -129,6 +139,16 @@ def _twice_middle(best: Ints, i: int, y: int, x: int) -> int:
     left, right = best[i, y, max(x - 1, 0)], best[i, y, min(x + 1, w - 1)]
     low, high = min(min(up, down), min(left, right)), max(max(up, down), max(left, right))
     return int(up + down + left + right - low - high)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _costs(best: Ints, i: int, y: int, x: int) -> int:
+    """Which of _COSTS a block's component has, by how far its four neighbours' are apart."""
+    h, w = best.shape[1:]
+    up, down = best[i, max(y - 1, 0), x], best[i, min(y + 1, h - 1), x]
+    left, right = best[i, y, max(x - 1, 0)], best[i, y, min(x + 1, w - 1)]
+    apart = max(max(up, down), max(left, right)) - min(min(up, down), min(left, right))
+    return 0 if apart < 1 else 1 if apart < 3 else 2 if apart < 7 else 3 if apart < 17 else 4
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -222,8 +242,9 @@ def _visit(
     begins, pitch = 16 * (y * wide + x), planes.shape[2]
     limit = RANGE if planes.shape[0] > 1 else RANGE - RANGE % 4
     my, mx = _twice_middle(best, 0, y, x), _twice_middle(best, 1, y, x)
+    cy, cx = _BITS[_costs(best, 0, y, x)], _BITS[_costs(best, 1, y, x)]
     vy, vx = best[0, y, x], best[1, y, x]
-    had = price * (_BITS[abs(2 * vy - my)] + _BITS[abs(2 * vx - mx)])
+    had = price * (cy[abs(2 * vy - my)] + cx[abs(2 * vx - mx)])
     most = sums[y, x] + had
     plain = 0.0
     if rows == TRANSFORMED:
@@ -231,7 +252,7 @@ def _visit(
         plain = _NEAR * (_plain(here, there, begins, moved, wide, pitch, 2) + had)
     for i in range(count):
         dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
-        bits = price * (_BITS[abs(2 * dy - my)] + _BITS[abs(2 * dx - mx)])
+        bits = price * (cy[abs(2 * dy - my)] + cx[abs(2 * dx - mx)])
         if bits >= most or (dy == vy and dx == vx):
             continue
         moved = place_of(16 * y, 16 * x, inside(dy, 16 * y, high, 16), inside(dx, 16 * x, wide, 16), planes.shape)
@@ -350,6 +371,7 @@ def refine(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) ->
 
     Gives the sums of absolute differences that they leave [h,w].
     """
+    price *= _SHARE
     best[:] = others[0]
     sums = _sums(now, planes, best, 1)
     _try(now, planes, best, sums, others, price, 1)

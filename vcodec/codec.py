@@ -203,12 +203,13 @@ class Codec:
         return cascaded(settings.k, settings.fine, step) if self.backbone.cascade else (settings.k, settings.fine)
 
     @torch.inference_mode()
-    def look_ahead(self, clip: Tensor, state: State | None, settings: Settings) -> Ahead:
+    def look_ahead(self, clip: Tensor, before: State | Ahead | None, settings: Settings) -> Ahead:
         """What an encoder that has a whole clip before it may know when it codes the clip's first step.
 
-        Without it, compress decides step by step, from what lies behind.
+        before: this of the clip before it in its GOP, or the state after that clip.  Without looking ahead, compress
+        decides step by step, from what lies behind.
         """
-        return Ahead(*self.backbone.look_ahead(clip, None if state is None else state.seen, settings.k))
+        return Ahead(*self.backbone.look_ahead(clip, None if before is None else before.seen, settings.k))
 
     def compress(
         self, clip: Tensor, state: State | None, settings: Settings, ahead: Ahead | None = None

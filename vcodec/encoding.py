@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
 from vcodec import bitstream, media
 from vcodec.errors import InputError
@@ -106,57 +107,79 @@ class Coded:
     settings: Settings
 
 
-@dataclass
-class _Gop:
-    """Where coding stands: the state of the codec, and the frames that wait for their chunk to fill up."""
+class _Chunk(NamedTuple):
+    """Frames of one record, not yet coded; first_frame: its number."""
 
-    state: Any = None
-    first_frame: int = 0
-    length: int = 0
-    waiting: list[media.Frame] = field(default_factory=list)
+    first_frame: int
+    keyframe: bool
+    frames: tuple[media.Frame, ...]
 
 
 def code_frames(items: Iterable[Item], coding: Coding) -> Iterator[Coded | media.AudioPacket]:
-    """Code frames chunk by chunk, holding one chunk of them at a time; audio packets pass through at once.
+    """Code frames chunk by chunk, holding two chunks of them at a time; audio packets pass through at once.
 
     A GOP begins with the first frame, after `gop` frames, and at each scene cut; its first chunk is coded
-    with an empty state.
+    with an empty state.  While a chunk is coded, a thread beside looks ahead in the next.
     """
-    gop = _Gop()
+    codec, settings = coding.codec, coding.settings
+    state = seen = None
+
+    def prepared(chunk: _Chunk) -> tuple[Any, Any]:
+        nonlocal seen
+        clip = codec.to_clip([frame.planes for frame in chunk.frames], settings)
+        seen = codec.look_ahead(clip, None if chunk.keyframe else seen, settings)
+        return clip, seen
+
+    def coded(chunk: _Chunk, job: Future[tuple[Any, Any]]) -> Coded:
+        nonlocal state
+        clip, ahead = job.result()
+        payload, state = codec.compress(clip, None if chunk.keyframe else state, settings, ahead)
+        record = bitstream.VideoChunk(
+            first_frame=chunk.first_frame,
+            frames=len(chunk.frames),
+            keyframe=chunk.keyframe,
+            payload=payload.data,
+            symbols=payload.symbols,
+        )
+        return Coded(record, chunk.frames, settings)
+
+    waiting: list[tuple[_Chunk, Future[tuple[Any, Any]]]] = []
+    with ThreadPoolExecutor(1, "vcodec-ahead") as beside:
+        for item in _chunks(items, coding):
+            if isinstance(item, media.AudioPacket):
+                yield item
+                continue
+            waiting.append((item, beside.submit(prepared, item)))
+            if len(waiting) == 2:
+                yield coded(*waiting.pop(0))
+        for last in waiting:
+            yield coded(*last)
+
+
+def _chunks(items: Iterable[Item], coding: Coding) -> Iterator[_Chunk | media.AudioPacket]:
+    """Frames, chunk by chunk."""
+    first, length = 0, 0  # of the next chunk: its number, and how many of its GOP lie behind
+    frames: list[media.Frame] = []
     cuts = CutDetector()
-    codec = coding.codec
+
+    def full() -> Iterator[_Chunk]:
+        nonlocal first, length, frames
+        if frames:
+            yield _Chunk(first, length == 0, tuple(frames))
+            first, length, frames = first + len(frames), length + len(frames), []
+
     for item in items:
         if isinstance(item, media.AudioPacket):
             yield item
             continue
         cut = coding.scene_cuts and cuts.is_cut(item.planes[0])
-        if cut or gop.length + len(gop.waiting) == coding.gop_frames:
-            if gop.waiting:
-                yield _code_chunk(gop, coding)
-            gop = _Gop(first_frame=gop.first_frame)
-        gop.waiting.append(item)
-        if len(gop.waiting) == codec.chunk_frames + (0 if gop.length else codec.lead_frames):
-            yield _code_chunk(gop, coding)
-    if gop.waiting:
-        yield _code_chunk(gop, coding)
-
-
-def _code_chunk(gop: _Gop, coding: Coding) -> Coded:
-    frames = tuple(gop.waiting)
-    clip = coding.codec.to_clip([frame.planes for frame in frames], coding.settings)
-    ahead = coding.codec.look_ahead(clip, gop.state, coding.settings)
-    payload, gop.state = coding.codec.compress(clip, gop.state, coding.settings, ahead)
-    record = bitstream.VideoChunk(
-        first_frame=gop.first_frame,
-        frames=len(frames),
-        keyframe=gop.length == 0,
-        payload=payload.data,
-        symbols=payload.symbols,
-    )
-    gop.first_frame += len(frames)
-    gop.length += len(frames)
-    gop.waiting = []
-    return Coded(record, frames, coding.settings)
+        if cut or length + len(frames) == coding.gop_frames:
+            yield from full()
+            length = 0
+        frames.append(item)
+        if len(frames) == coding.codec.chunk_frames + (0 if length else coding.codec.lead_frames):
+            yield from full()
+    yield from full()
 
 
 def file_header(

@@ -9,6 +9,8 @@ x264's macroblock tree).  What comes after the chunk is taken to be like its las
 
 from __future__ import annotations
 
+import itertools
+import operator
 from typing import NamedTuple
 
 import torch
@@ -33,18 +35,23 @@ class Advice(NamedTuple):
     """For one frame.
 
     start [1,2,H/16,W/16]: vectors to start from, quarter samples, None without a frame before;
-    weight [1,1,H/8,W/8]: what squared error is worth there.
+    weight [1,1,H/8,W/8]: what squared error is worth there; lighter, lit: whether light differs from the last two
+    frames', and whether it has ever changed in the GOP.
     """
 
     start: Tensor | None
     weight: Tensor
+    lighter: bool = True
+    lit: bool = True
 
 
 class Seen(NamedTuple):
-    """The frame before those of a chunk: luma [1,1,H,W], and its rough motion [1,2,H/16,W/16] (None: of none)."""
+    """The frame before a chunk: luma [1,1,H,W], its rough motion [1,2,H/16,W/16] (None: of none), and light."""
 
     luma: Tensor
     vectors: Tensor | None
+    lighter: bool = False  # than the frame before it, or darker
+    lit: bool = False  # as in its Advice
 
 
 def look_ahead(luma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
@@ -54,15 +61,22 @@ def look_ahead(luma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], S
     starts: list[Tensor] = []  # of each frame but the first
     missed: list[Tensor] = []
     last = None if seen is None else seen.vectors
+    lighter = [False if seen is None else seen.lighter]
     for i in range(1, len(frames)):
-        last, left = rough_motion(frames[i : i + 1], frames[i - 1 : i], last)
+        last, left, changed = rough_motion(frames[i : i + 1], frames[i - 1 : i], last)
         starts.append(last)
         missed.append(left[0])
+        lighter.append(changed)
     known: list[Tensor | None] = [*starts] if first else [None, *starts]
+    lit = list(itertools.accumulate(lighter[1:], operator.or_, initial=seen is not None and seen.lit))
     weights = torch.ones(len(luma), 1, luma.shape[2] // 8, luma.shape[3] // 8, device=luma.device)
     if starts:
         weights = _weights(frames, starts, torch.stack(missed), first, _NOISE * nominal_step(level_of(k)))
-    return [Advice(v, weights[i : i + 1]) for i, v in enumerate(known)], Seen(luma[-1:], last)
+    advice = [
+        Advice(v, weights[i : i + 1], any(lighter[max(0, i + first - 1) : i + first + 1]), lit[i + first])
+        for i, v in enumerate(known)
+    ]
+    return advice, Seen(luma[-1:], last, lighter[-1], lit[-1])
 
 
 def _weights(frames: Tensor, starts: list[Tensor], missed: Tensor, first: int, noise: float) -> Tensor:
@@ -83,18 +97,18 @@ def _spread(maps: Tensor, scale: int) -> Tensor:
     return F.interpolate(maps, scale_factor=scale, mode="nearest")
 
 
-def rough_motion(now: Tensor, last: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def rough_motion(now: Tensor, last: Tensor, before: Tensor | None = None) -> tuple[Tensor, Tensor, bool]:
     """From a frame last to the next one, now [1,1,H,W]; before: what this gave for last and the frame before it.
 
-    Returns whole-sample vectors [1,2,H/16,W/16] in quarters, and the mean absolute difference [1,H/16,W/16] that they
-    leave, in 8-bit levels.
+    Returns whole-sample vectors [1,2,H/16,W/16] in quarters, the mean absolute difference [1,H/16,W/16] that they
+    leave, in 8-bit levels, and whether light has changed.
     """
     off = now - last
     change = off.mean((1, 2, 3), keepdim=True)
     less = (off - change).abs().mean((1, 2, 3), keepdim=True) < _LIGHT * off.abs().mean((1, 2, 3), keepdim=True)
     level = now - change * less  # as a whole it has become lighter or darker
     vectors, left = motion.rough_start(level, last, before, _PRICE)
-    return vectors, left / 256.0
+    return vectors, left / 256.0, bool(less.any())
 
 
 def _series(share: Tensor) -> Tensor:

@@ -79,6 +79,7 @@ class QAEState(NamedTuple):
     chroma: Tensor  # [B,2,H/2,W/2]
     coarse: Tensor | None  # [B,3,H/16,W/16], None after a keyframe
     memory: tuple[Tensor, Tensor]  # planes as above, since the GOP began
+    scene: bool = False  # whether that was a remembered scene: seen under another light
 
 
 class Prediction(NamedTuple):
@@ -241,16 +242,25 @@ class QAE(Backbone):
         return self.predicted(luma, chroma, level, state is None)
 
     @staticmethod
-    def _moved(planes: tuple[Tensor, Tensor], state: QAEState, start: Tensor, worth: float) -> dict[str, Tensor]:
-        """Light and motion of a frame; worth: sum of absolute differences that a bit is worth."""
+    def _moved(planes: tuple[Tensor, Tensor], state: QAEState, advice: Advice, worth: float) -> dict[str, Tensor]:
+        """Light and motion of a frame; worth: sum of absolute differences that a bit is worth.
+
+        Light is only looked at where it has changed between source frames, or since a scene was remembered: decoded
+        frames differ in it from coding alone.
+        """
         known = [(state.luma, state.chroma)]
         if state.memory[0] is not state.luma:
             known.append(state.memory)
         as_it_is = helper.begun(lambda: motion.Reference.of(state.luma))
-        light = fitted(planes, known, worth)
+        light = torch.zeros(planes[0].shape[0], len(known), 4, dtype=torch.int64, device=planes[0].device)
+        looks = (advice.lighter or state.scene, advice.lit or state.scene)
+        for i, looked_at in enumerate(looks[: len(known)]):
+            if looked_at:
+                light[:, i : i + 1] = fitted(planes, known[i : i + 1], worth)
         last, _ = weighted(*known[0], light[:, 0])
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
+        start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
         coarse, choice = motion.search(planes[0], reference, start, worth, beside, state.coarse)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
@@ -267,7 +277,7 @@ class QAE(Backbone):
             (self.scene_luma[i : i + 1] / 255.0, self.scene_chroma[i : i + 1] / 255.0)
             for i in range(self.config.scenes)
         ]
-        return [QAEState(*scene, None, scene) for scene in planes]
+        return [QAEState(*scene, None, scene, True) for scene in planes]
 
     def look_ahead(self, clip: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
         luma, _ = unpack_yuv420(clip[0].transpose(0, 1))
@@ -283,8 +293,7 @@ class QAE(Backbone):
         if state is None:
             side = {"thumbnail": self.thumbnail(luma, chroma)}
         else:
-            start = rough_motion(luma, state.luma)[0] if advice is None or advice.start is None else advice.start
-            side = self._moved((luma, chroma), state, start, price(k))
+            side = self._moved((luma, chroma), state, advice or Advice(None, self.weight), price(k))
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p)
         weight = self.weight if advice is None else self.weight * advice.weight
@@ -296,7 +305,8 @@ class QAE(Backbone):
         frame = frame.clamp(0, 1).mul_(255.0).round_().div_(255.0)
         planes = unpack_yuv420(frame)
         memory = planes if state is None else state.memory
-        return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory)
+        scene = state is not None and state.scene
+        return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory, scene)
 
 
 def price(k: int) -> float:

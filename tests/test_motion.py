@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -177,3 +180,16 @@ def test_what_stays_is_worth_more() -> None:
         weight = F.avg_pool2d(one.weight, 2)[0, 0]
         assert weight.shape == (4, 6) and weight.min() >= 0.25 and weight.max() <= 4.0
         assert weight[:, :2].min() > 2 * weight[:, 4:].max()
+
+
+def test_loops_run_where_nothing_can_be_kept() -> None:
+    """On a machine without a writable cache folder loops are compiled for the process alone."""
+    script = """
+from numba.core import caching
+for kind in (caching.CompileResultCacheImpl, caching.CacheImpl):
+    kind._locator_classes = []
+from vcodec.entropy import choosing
+from vcodec.loops import KEPT
+assert not KEPT and choosing._bit_length(5) == 3
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

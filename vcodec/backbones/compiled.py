@@ -13,6 +13,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from vcodec.loops import KEPT
+
 __all__ = ["OVERLAPPED", "compilable"]
 
 Floats = npt.NDArray[np.float32]
@@ -26,7 +28,7 @@ def compilable(*planes: Tensor) -> bool:
     return all(p.device.type == "cpu" and p.dtype == torch.float32 and not (grad and p.requires_grad) for p in planes)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def _read(
     plane: Floats,
     place: tuple[int, int],
@@ -75,7 +77,7 @@ def _read(
                 out[r, c], out[r, c + 1], out[r, c + 2], out[r, c + 3] = x0, x1, x2, x3
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def _overlap(
     planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats, block: int
 ) -> None:
@@ -119,14 +121,14 @@ def _overlap(
                                 goal[r, at + c] += (beside[r, c] - own[r, at + c]) * share[r]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _overlap_luma(
     planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
 ) -> None:
     _overlap(planes, pad, vectors, source, taps, weights, out, 8)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _overlap_chroma(
     planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
 ) -> None:

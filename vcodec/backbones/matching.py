@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from vcodec.loops import KEPT
+
 __all__ = [
     "PAD",
     "RANGE",
@@ -58,7 +60,7 @@ _SHARE = 0.6  # of the price, for vectors; by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def interpolate(wide: Bytes, taps: Ints, out: Bytes) -> None:
     """wide [H+7,W+7], taps [4,8] over 64 -> out [16,H,W], every quarter sample (4·dy + dx), rounded to 8 bits."""
     high, width = wide.shape
@@ -87,7 +89,7 @@ def interpolate(wide: Bytes, taps: Ints, out: Bytes) -> None:
                     shown[x] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
     """Every other displacement up to ``reach`` at a quarter of the size -> whole-sample vectors out [2,h,w]."""
     h, w = now.shape[0] // 16, now.shape[1] // 16
@@ -117,13 +119,13 @@ def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
                         out[0, by, bx], out[1, by, bx] = 16 * (dy - reach), 16 * (dx - reach)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def inside(v: int, corner: int, size: int, block: int) -> int:
     """A vector's component limited so that no block reads outside the padded reference (as `clamped` says)."""
     return min(max(v, -4 * _MARGIN - 4 * corner), 4 * (size + _MARGIN - block - corner))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def place_of(y: int, x: int, dy: int, dx: int, planes: tuple[int, int, int]) -> int:
     """Where samples displaced by a vector begin in flat padded planes of shape [1 or 16,Hp,Wp]."""
     count, high, wide = planes
@@ -131,7 +133,7 @@ def place_of(y: int, x: int, dy: int, dx: int, planes: tuple[int, int, int]) -> 
     return int((plane * high + y + PAD + (dy >> 2)) * wide + x + PAD + (dx >> 2))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def _twice_middle(best: Ints, i: int, y: int, x: int) -> int:
     """Sum of the middle two of a block's four neighbours, one component."""
     h, w = best.shape[1:]
@@ -141,7 +143,7 @@ def _twice_middle(best: Ints, i: int, y: int, x: int) -> int:
     return int(up + down + left + right - low - high)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def _costs(best: Ints, i: int, y: int, x: int) -> int:
     """Which of _COSTS a block's component has, by how far its four neighbours' are apart."""
     h, w = best.shape[1:]
@@ -151,7 +153,7 @@ def _costs(best: Ints, i: int, y: int, x: int) -> int:
     return 0 if apart < 1 else 1 if apart < 3 else 2 if apart < 7 else 3 if apart < 17 else 4
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def _plain(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int) -> int:
     """Sum of absolute differences of a 16×16 block, every so many-th row; at, moved: where it begins."""
     a, b = np.uint64(at), np.uint64(moved)
@@ -164,7 +166,7 @@ def _plain(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int
     return int(total) * rows
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def transformed(d: npt.NDArray[Any]) -> int:
     """Sum of magnitudes of the Hadamard transform of d [8,8], which it overwrites."""
     for step in (4, 2, 1):
@@ -185,7 +187,7 @@ def transformed(d: npt.NDArray[Any]) -> int:
     return total
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def _transformed_16(
     here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, words: npt.NDArray[np.uint64]
 ) -> int:
@@ -222,7 +224,7 @@ def _transformed_16(
     return int((total & np.uint64(0xFFFFFFFF)) + (total >> np.uint64(32)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _visit(
     now: Bytes,
     planes: Bytes,
@@ -269,7 +271,7 @@ def _visit(
     best[0, y, x], best[1, y, x] = vy, vx
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def _ring(best: Ints, y: int, x: int, scale: int, bids: Ints) -> None:
     """Bids around a block's vector: eight."""
     for i in range(8):
@@ -277,7 +279,7 @@ def _ring(best: Ints, y: int, x: int, scale: int, bids: Ints) -> None:
             bids[i, c] = best[c, y, x] + scale * _RING[i, c]
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True, forceinline=True)
 def _borrow(best: Ints, y: int, x: int, bids: Ints) -> None:
     """Bids from a block's neighbours: those at its sides, those at its corners, what four of them predict: nine."""
     h, w = best.shape[1:]
@@ -287,7 +289,7 @@ def _borrow(best: Ints, y: int, x: int, bids: Ints) -> None:
     bids[8, 0], bids[8, 1] = _twice_middle(best, 0, y, x) >> 1, _twice_middle(best, 1, y, x) >> 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
     """What each block misses under its vector [h,w]."""
     here, there = now.reshape(-1), planes.reshape(-1)
@@ -306,7 +308,7 @@ def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
     return sums
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _walk(now: Bytes, planes: Bytes, best: Ints, sums: Ints, steps: Ints, price: float, rows: int) -> None:
     """Visit all blocks once for each of steps [n,2]: (scale, bids) of a ring, or scale 0 for neighbours' vectors."""
     bids, words = np.empty((9, 2), np.int64), np.empty(64, np.uint64)
@@ -320,7 +322,7 @@ def _walk(now: Bytes, planes: Bytes, best: Ints, sums: Ints, steps: Ints, price:
                 _visit(now, planes, best, sums, (y, x), bids, count, price, rows, words)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _try(now: Bytes, planes: Bytes, best: Ints, sums: Ints, others: Ints, price: float, rows: int) -> None:
     """Try vectors others [n,2,h,w], each in its place."""
     words = np.empty(64, np.uint64)
@@ -329,7 +331,7 @@ def _try(now: Bytes, planes: Bytes, best: Ints, sums: Ints, others: Ints, price:
             _visit(now, planes, best, sums, (y, x), others[:, :, y, x], len(others), price, rows, words)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Ints:
     """From no motion and others [n,2,h,w] to whole-sample vectors best [2,h,w]; gives what they miss [h,w]."""
     best[:] = 0
@@ -339,7 +341,7 @@ def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: flo
     return sums
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _settle(now: Bytes, planes: Bytes, best: Ints, price: float) -> None:
     """Go round the blocks, by transformed differences, until nothing around a block has changed since its last turn."""
     h, w = best.shape[1:]
@@ -365,7 +367,7 @@ def _settle(now: Bytes, planes: Bytes, best: Ints, price: float) -> None:
                     changed[y + 1, x + 1] = turn
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def refine(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Ints:
     """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples, smooth where that costs little.
 

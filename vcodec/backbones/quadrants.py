@@ -11,6 +11,7 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.backbones.matching import TRANSFORM_GAIN, inside, place_of, transformed
+from vcodec.loops import KEPT
 
 __all__ = ["choose", "reconsider"]
 
@@ -19,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 _OWN, _OTHER = 0.4, 3.0  # about what the choices cost, bits
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _whose(y: int, x: int, choice: int, h: int, w: int) -> tuple[int, int]:
     """The 16×16 block that an 8×8 block's choice names."""
     by, bx = y >> 1, x >> 1
@@ -27,7 +28,7 @@ def _whose(y: int, x: int, choice: int, h: int, w: int) -> tuple[int, int]:
     return (ny if choice >= 2 else by), (nx if choice & 1 else bx)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
     """Whether a choice names what the first one does: that stands for both."""
     cy, cx = _whose(y, x, choice, coarse.shape[1], coarse.shape[2])
@@ -39,7 +40,7 @@ def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, out: Ints) -> None:
     """What v = (dy, dx, source) shows of the 8×8 block at (y, x)."""
     if v[2]:
@@ -56,7 +57,7 @@ def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, ou
         start += pitch
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float, out: Ints) -> None:
     """coarse [3,h,w] -> out [2h,2w] in 0..3; beside: the picture of source 1."""
     h, w = coarse.shape[1:]
@@ -78,7 +79,7 @@ def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float,
                     least, out[y, x] = cost, i
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: Ints, price: float, out: Ints) -> None:
     """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them."""
     h, w = coarse.shape[1:]

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from vcodec.loops import KEPT
+
 __all__ = ["ALL", "cheapest", "first_activity", "worthwhile"]
 
 Floats = npt.NDArray[np.float32]
@@ -18,7 +20,7 @@ _LEVELS = 9  # of activity, beside none
 ALL = 2  # both steps of the checkerboard
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def _bit_length(total: int) -> int:
     """Activity of a block whose magnitudes sum to ``total``."""
     level = 0
@@ -27,7 +29,7 @@ def _bit_length(total: int) -> int:
     return level
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
     """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending."""
     channels, h, w = u.shape
@@ -43,7 +45,7 @@ def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
             out[y, x] = _bit_length(total[y, x])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def cheapest(
     u: Floats,
     limits: tuple[int, int],
@@ -81,7 +83,7 @@ def cheapest(
                 out[c, y, x] = best
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=KEPT, nogil=True)
 def worthwhile(
     u: Floats, index: Floats, table: Floats, bits: Floats, price: Floats, activity: Ints, least: float, out: Ints
 ) -> None:

@@ -2,8 +2,9 @@
 
     python examples/train_release.py FOOTAGE [--codec qae] [--recipe FILE] [--minutes 60] [--threads 1] [--resume]
 
-FOOTAGE is a folder of videos; every ninth is held back.  The checkpoint goes to vcodec/weights.  Fourth and fifth releases
-went on from the one before with --recipe examples/qae_release.toml; without --recipe training starts from nothing.
+FOOTAGE is a folder of videos; every ninth is held back.  The checkpoint goes to vcodec/weights.  The fourth and
+fifth releases went on from the one before with --recipe examples/qae_release.toml; without
+--recipe training starts from nothing.
 """
 
 from __future__ import annotations

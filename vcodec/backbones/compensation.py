@@ -156,15 +156,15 @@ def _overlapped(
     b, h, w = source.shape
     phases, length = taps.shape
     pad = MARGIN * block // 8 + length
+    wide = torch.cat([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes])
     if compilable(*planes):
-        padded = torch.stack([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes]).numpy()
+        padded = wide.view(len(planes), b, *wide.shape[1:]).numpy()
         out = torch.empty(b, h * block, w * block)
         coefficients = (taps.float() / 64).numpy()
         OVERLAPPED[block](
             padded, pad, vectors.numpy(), source.numpy(), coefficients, _WEIGHTS[block].numpy(), out.numpy()
         )
         return out
-    wide = torch.cat([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes])
     pitch = wide.shape[2]
     samples = _Samples(wide.reshape(-1), pitch, (taps.to(wide) / 64).t().contiguous(), before)
     device = source.device

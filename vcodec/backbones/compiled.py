@@ -1,7 +1,7 @@
-"""Loops over blocks, compiled for this CPU: what tensor operations do too slowly, memory being slower than arithmetic.
+"""Motion compensation, compiled for this CPU: tensor operations are slower, memory being slower than arithmetic.
 
-Each has its twin in tensors (compensation.py, motion.py), which serves training and other devices, and gives the same
-values; a test compares the two.  Numba compiles at the first call on a machine and keeps the result beside this file
+Its twin in tensors (compensation.py) serves training and other devices, and gives the same values; a test compares the
+two.  Numba compiles at the first call on a machine and keeps the result beside this file
 (or in its cache folder), and lets go of Python's lock while a loop runs.
 """
 

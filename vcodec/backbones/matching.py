@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from vcodec.backbones.compensation import MARGIN
 from vcodec.loops import KEPT
 
 __all__ = [
@@ -36,11 +37,9 @@ __all__ = [
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
-PAD = 20  # samples around a reference: what a block may reach outside the frame, and the filters
+PAD = MARGIN + 4  # samples around a reference: what a block may reach outside the frame, and the filters
 RANGE = 255  # largest vector component
-_MARGIN = 16
 TRANSFORMED = 0  # in place of a number of rows
 TRANSFORM_GAIN = 5  # by which transformed differences are larger, for their price; by measurement
 _ROUNDS = 4
@@ -122,7 +121,7 @@ def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
 @njit(cache=KEPT, nogil=True, forceinline=True)
 def inside(v: int, corner: int, size: int, block: int) -> int:
     """A vector's component limited so that no block reads outside the padded reference (as `clamped` says)."""
-    return min(max(v, -4 * _MARGIN - 4 * corner), 4 * (size + _MARGIN - block - corner))
+    return min(max(v, -4 * MARGIN - 4 * corner), 4 * (size + MARGIN - block - corner))
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
@@ -134,22 +133,18 @@ def place_of(y: int, x: int, dy: int, dx: int, planes: tuple[int, int, int]) -> 
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _twice_middle(best: Ints, i: int, y: int, x: int) -> int:
-    """Sum of the middle two of a block's four neighbours, one component."""
+def _predicted(best: Ints, i: int, y: int, x: int) -> tuple[int, int]:
+    """Of a block's four neighbours, one component: the sum of the middle two, and how far they are all apart."""
     h, w = best.shape[1:]
     up, down = best[i, max(y - 1, 0), x], best[i, min(y + 1, h - 1), x]
     left, right = best[i, y, max(x - 1, 0)], best[i, y, min(x + 1, w - 1)]
     low, high = min(min(up, down), min(left, right)), max(max(up, down), max(left, right))
-    return int(up + down + left + right - low - high)
+    return up + down + left + right - low - high, high - low
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _costs(best: Ints, i: int, y: int, x: int) -> int:
-    """Which of _COSTS a block's component has, by how far its four neighbours' are apart."""
-    h, w = best.shape[1:]
-    up, down = best[i, max(y - 1, 0), x], best[i, min(y + 1, h - 1), x]
-    left, right = best[i, y, max(x - 1, 0)], best[i, y, min(x + 1, w - 1)]
-    apart = max(max(up, down), max(left, right)) - min(min(up, down), min(left, right))
+def _row(apart: int) -> int:
+    """Which of _COSTS holds where neighbours are so far apart."""
     return 0 if apart < 1 else 1 if apart < 3 else 2 if apart < 7 else 3 if apart < 17 else 4
 
 
@@ -243,8 +238,9 @@ def _visit(
     y, x = at
     begins, pitch = 16 * (y * wide + x), planes.shape[2]
     limit = RANGE if planes.shape[0] > 1 else RANGE - RANGE % 4
-    my, mx = _twice_middle(best, 0, y, x), _twice_middle(best, 1, y, x)
-    cy, cx = _BITS[_costs(best, 0, y, x)], _BITS[_costs(best, 1, y, x)]
+    my, apart_y = _predicted(best, 0, y, x)
+    mx, apart_x = _predicted(best, 1, y, x)
+    cy, cx = _BITS[_row(apart_y)], _BITS[_row(apart_x)]
     vy, vx = best[0, y, x], best[1, y, x]
     had = price * (cy[abs(2 * vy - my)] + cx[abs(2 * vx - mx)])
     most = sums[y, x] + had
@@ -286,7 +282,8 @@ def _borrow(best: Ints, y: int, x: int, bids: Ints) -> None:
     for i in range(8):
         ny, nx = min(max(y + _RING[i, 0], 0), h - 1), min(max(x + _RING[i, 1], 0), w - 1)
         bids[i, 0], bids[i, 1] = best[0, ny, nx], best[1, ny, nx]
-    bids[8, 0], bids[8, 1] = _twice_middle(best, 0, y, x) >> 1, _twice_middle(best, 1, y, x) >> 1
+    for c in range(2):
+        bids[8, c] = _predicted(best, c, y, x)[0] >> 1
 
 
 @njit(cache=KEPT, nogil=True)

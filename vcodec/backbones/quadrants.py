@@ -58,25 +58,42 @@ def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, ou
 
 
 @njit(cache=KEPT, nogil=True)
+def _cheapest(
+    now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, at: tuple[int, int], price: float, work: Ints, alone: bool
+) -> int:
+    """The best choice of the block ``at``, by plain differences if it is looked at alone, else by transformed ones.
+
+    work [4,8,8]: what its neighbours show of it, weighted over 64; what it weighs itself; and room for two blocks.
+    """
+    y, x = at
+    around, share, patch, left = work[0], work[1], work[2], work[3]
+    least, found = 0.0, 0
+    for i in range(4):
+        if i and _own_again(coarse, y, x, i):
+            continue
+        cy, cx = _whose(y, x, i, coarse.shape[1], coarse.shape[2])
+        _patch(now, planes, beside, 8 * y, 8 * x, coarse[:, cy, cx], patch)
+        total = 0
+        for r in range(8):
+            for c in range(8):
+                shown = (around[r, c] + share[r, c] * patch[r, c] + 32) >> 6
+                left[r, c] = now[8 * y + r, 8 * x + c] - shown
+                total += abs(left[r, c])
+        missed = float(total) if alone else transformed(left) / TRANSFORM_GAIN
+        cost = missed + price * (_OTHER if i else _OWN)
+        if i == 0 or cost < least:
+            least, found = cost, i
+    return found
+
+
+@njit(cache=KEPT, nogil=True)
 def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float, out: Ints) -> None:
     """coarse [3,h,w] -> out [2h,2w] in 0..3; beside: the picture of source 1."""
-    h, w = coarse.shape[1:]
-    patch = np.empty((8, 8), np.int64)
-    for y in range(2 * h):
-        for x in range(2 * w):
-            least = 0.0
-            for i in range(4):
-                if i and _own_again(coarse, y, x, i):
-                    continue
-                cy, cx = _whose(y, x, i, h, w)
-                _patch(now, planes, beside, 8 * y, 8 * x, coarse[:, cy, cx], patch)
-                total = 0
-                for r in range(8):
-                    for c in range(8):
-                        total += abs(now[8 * y + r, 8 * x + c] - patch[r, c])
-                cost = total + price * (_OTHER if i else _OWN)
-                if i == 0 or cost < least:
-                    least, out[y, x] = cost, i
+    work = np.zeros((4, 8, 8), np.int64)
+    work[1] = 64
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, True)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -88,8 +105,8 @@ def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: 
         for x in range(2 * w):
             cy, cx = _whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]
-    around, share = np.empty((8, 8), np.int64), np.empty((8, 8), np.int64)
-    patch, left = np.empty((8, 8), np.int64), np.empty((8, 8), np.int64)
+    work = np.empty((4, 8, 8), np.int64)
+    around, share, patch = work[0], work[1], work[2]
     for y in range(2 * h):
         for x in range(2 * w):
             if _own_again(coarse, y, x, 1) and _own_again(coarse, y, x, 2) and _own_again(coarse, y, x, 3):
@@ -107,18 +124,6 @@ def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: 
                         i, j = (at + r, c) if side < 2 else (c, at + r)
                         around[i, j] += part * patch[i, j]
                         share[i, j] -= part
-            least = 0.0
-            for i in range(4):
-                if i and _own_again(coarse, y, x, i):
-                    continue
-                cy, cx = _whose(y, x, i, h, w)
-                _patch(now, planes, beside, 8 * y, 8 * x, coarse[:, cy, cx], patch)
-                for r in range(8):
-                    for c in range(8):
-                        shown = (around[r, c] + share[r, c] * patch[r, c] + 32) >> 6
-                        left[r, c] = now[8 * y + r, 8 * x + c] - shown
-                cost = transformed(left) / TRANSFORM_GAIN + price * (_OTHER if i else _OWN)
-                if i == 0 or cost < least:
-                    least, out[y, x] = cost, i
+            out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, False)
             cy, cx = _whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]

@@ -21,7 +21,7 @@ from vcodec.registry import CODECS, codec_entry
 from vcodec.training.freezing import assumed_index_tables, assumed_side_tables
 
 SMALL: dict[str, dict[str, Any]] = {
-    "qae": {"backbone": {"width": 16}},
+    "qae": {"backbone": {"width": 16, "refine_layers": 3, "analysis_layers": 3, "synthesis_layers": 4}},
     "qae:layers": {"backbone": {"width": 8}},
     "qae:paper-conditional": {"backbone": {"width": 8, "ks": (2, 8, 32)}, "quantizer": {"ks": (2, 8, 32)}},
     "qae:paper": {"backbone": {"width": 8}, "quantizer": {"ks": (2, 8, 32)}},
@@ -41,18 +41,21 @@ SMALL |= {
 
 
 @lru_cache(maxsize=32)
-def small_codec(name: str) -> Codec:
-    """An untrained codec with every part in use (networks that start at zero are shaken)."""
+def small_codec(name: str, keys: bool = True) -> Codec:
+    """An untrained codec with every part in use (networks that start at zero are shaken).
+
+    keys: whether `qae` has context networks for keyframes.
+    """
     generator = torch.Generator().manual_seed(7)
     torch.manual_seed(7)
     parts = new_parts(name, SMALL.get(name, {}))
     for parameter in parts.backbone.parameters():
         if parameter.abs().max() == 0:
             parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
-    return assemble(name, parts, _entropy(name, parts.backbone.latent_channels, generator)).to("cpu")
+    return assemble(name, parts, _entropy(name, parts.backbone.latent_channels, generator, keys)).to("cpu")
 
 
-def _entropy(name: str, channels: int, generator: torch.Generator) -> Any:
+def _entropy(name: str, channels: int, generator: torch.Generator, keys: bool) -> Any:
     if codec_entry(name).entropy == "neighbours":
         tables = {}
         for k in SMALL[name]["quantizer"]["ks"]:
@@ -63,7 +66,7 @@ def _entropy(name: str, channels: int, generator: torch.Generator) -> Any:
         return LatentEntropy(plain_tensors(channels))
     if codec_entry(name).entropy == "layers":
         return LayerEntropy(_frames(channels, generator), _random(PATH_ROWS, PATH_SYMBOLS, generator), _grey(generator))
-    return _frames(channels, generator)
+    return _frames(channels, generator, 16 if keys else 0)
 
 
 def _random(rows: int, symbols: int, generator: torch.Generator) -> Tables:
@@ -74,8 +77,8 @@ def _grey(generator: torch.Generator) -> dict[int, Tables]:
     return {k: _random(context_count(k), k, generator) for k in (2, 8, 32)}
 
 
-def _frames(channels: int, generator: torch.Generator) -> FrameEntropy:
-    net = ContextNet(ContextConfig(channels=channels))
+def _frames(channels: int, generator: torch.Generator, key_width: int = 0) -> FrameEntropy:
+    net = ContextNet(ContextConfig(channels=channels, key_width=key_width))
     for parameter in net.parameters():
         parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
     index, side = assumed_index_tables(), assumed_side_tables()

@@ -16,7 +16,9 @@ from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.integer import FrozenConv
+from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
 from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_flags, code_maps
+from vcodec.entropy.observed import activity
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.errors import DamagedError, WeightsError
 from vcodec.scale import CASCADE, EXPONENT, LOWEST, STRETCH, cascaded, level_of, nominal_step
@@ -37,11 +39,11 @@ def parsed(codec: Codec, payload: bytes, frames: int, height: int, width: int) -
     return out
 
 
-@pytest.fixture
-def golden() -> tuple[Codec, bytes, list[torch.Tensor]]:
-    """The untrained qae, a payload stored once, and the indices it held when it was written."""
-    codec = small_codec("qae")
-    data = np.load(GOLDEN / "parse.npz")
+@pytest.fixture(params=["parse", "parse-keys"])
+def golden(request: pytest.FixtureRequest) -> tuple[Codec, bytes, list[torch.Tensor]]:
+    """An untrained qae, without and with contexts for keyframes; a payload stored once, and the indices it held."""
+    codec = small_codec("qae", keys=request.param == "parse-keys")
+    data = np.load(GOLDEN / f"{request.param}.npz")
     return codec, data["payload"].tobytes(), list(torch.from_numpy(data["index"].astype(np.float32)))
 
 
@@ -97,6 +99,32 @@ def test_tables_ignore_batch_and_precision() -> None:
         again, f = other.step_a(act, other.history(x, rough), 32, 1)
         assert torch.equal(again.float(), table)
         assert torch.equal(other.step_b(x, f, 32, 1).float(), table_b)
+
+
+def test_tables_of_keyframes_ignore_batch() -> None:
+    """Table numbers of each step are equal for batch 1 and 4, and from the steps before alone what training saw."""
+    torch.manual_seed(2)
+    net = KeyContext(96, 8)
+    for parameter in net.parameters():
+        parameter.data.add_(torch.randn(parameter.shape) * 0.02)
+    frozen = FrozenKeyContext(net.freeze())
+    again = KeyContext(96, 8)
+    again.thaw(net.freeze())
+    index = torch.randint(-9, 10, (4, 96, 6, 8)).float()
+    act = activity(index)
+    steps = key_steps(96, 6, 8)
+    assert (steps.sum(0) == 1).all()
+    level = torch.full((4,), 5.0)
+    trained, _ = again(index, level)
+    known = torch.zeros_like(index)
+    for number, mask in enumerate(steps):
+        table = frozen.tables(number, act, known, 32)
+        assert table.min() >= 0 and table.max() < 48 and len(table.unique()) > 4
+        # a network's output of 1 is four tables; activations are on one grid
+        assert (table - trained)[:, mask].abs().max() <= 1.01
+        for i in range(4):
+            assert torch.equal(frozen.tables(number, act[i : i + 1], known[i : i + 1], 32)[0], table[i])
+        known = known + index * mask
 
 
 def test_integer_bound_is_proven() -> None:
@@ -194,13 +222,13 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     port.reader.finish()
 
 
-def write_golden() -> None:
-    """Make the golden payload (once, when version 1 of the codec was fixed)."""
-    codec = small_codec("qae")
+def write_golden(name: str) -> None:
+    """Make a golden payload (once, when what it is of was fixed)."""
+    codec = small_codec("qae", keys=name == "parse-keys")
     frames = moving_frames(codec, 3, 64, 96)
     payload, _ = codec.compress(codec.to_clip(frames), None, SETTINGS)
     index = torch.cat(parsed(codec, payload.data, 3, 64, 96)).to(torch.int16)
-    np.savez_compressed(GOLDEN / "parse.npz", payload=np.frombuffer(payload.data, np.uint8), index=index.numpy())
+    np.savez_compressed(GOLDEN / f"{name}.npz", payload=np.frombuffer(payload.data, np.uint8), index=index.numpy())
 
 
 def test_cascade_keeps_order() -> None:

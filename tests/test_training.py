@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 import torch
 
 from tests.clips import make_clip
+from tests.models import moving_frames, small_codec
 from vcodec import training
+from vcodec.backbones.base import Backbone
 from vcodec.checkpoint import load_codec
-from vcodec.codec import Grid, Settings
+from vcodec.codec import Codec, Grid, Settings
 from vcodec.datasets.base import Dataset, Preparation
 from vcodec.datasets.footage import Footage, FootageConfig
 from vcodec.entropy.rate import laplace_bits
-from vcodec.errors import InputError, OutputError, UsageError
+from vcodec.errors import InputError, OutputError, UsageError, WeightsError
 from vcodec.quantizers.conditional import ConditionalCodebook, ConditionalConfig, bounds
 from vcodec.quantizers.scalar import ScalarCodebook, ScalarConfig
 from vcodec.scale import level_of, levels_of
@@ -136,6 +139,36 @@ def test_train_makes_a_codec_that_codes(footage: Path, tmp_path: Path, codec: st
     assert all(torch.equal(t, model.backbone.state_dict()[n]) for n, t in parts.backbone.state_dict().items())
     with pytest.raises(UsageError, match="--weights holds"):
         new_objective(training.load_recipe("qae" if codec != "qae" else "qae-paper"), model)
+
+
+def test_a_larger_model_grows_from_a_smaller_one() -> None:
+    """Wider and deeper networks code about as those they start from, train where the recipe says, and never shrink."""
+    small = small_codec("qae")
+    sizes = ["width=24", "refine_layers=4", "analysis_layers=5", "synthesis_layers=4"]
+    plan = training.load_recipe("qae-keyframes", [f"model.backbone.{s}" for s in sizes])
+    parts, model = new_objective(plan, small)
+    grown = parts.backbone
+    frames = moving_frames(small, 1, 64, 64)
+    clip = small.to_clip(frames)
+    with torch.inference_mode():
+        kept, new = (b.encode(clip, None, 32)[0].values for b in (small.backbone, grown))
+    plain = (small.backbone.encode(clip, None, 32)[0].values - blank(small).encode(clip, None, 32)[0].values).std()
+    assert 0 < (new - kept).std() < 0.05 * plain
+    trained = {n.split(".")[1] for n, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"refine", "analysis", "synthesis", "log_step", "pull", "keys"}
+    with pytest.raises(WeightsError, match="do not fit"):
+        new_objective(training.load_recipe("qae", ["model.backbone.width=8"]), small)
+    with pytest.raises(InputError, match="names no part"):
+        new_objective(training.load_recipe("qae", ["only=nothing"]), small)
+
+
+def blank(codec: Codec) -> Backbone:
+    """Its networks without those that start at zero."""
+    out = deepcopy(codec.backbone)
+    for name in ("refine", "analysis"):
+        torch.nn.init.zeros_(out.get_submodule(name).last.weight)
+        torch.nn.init.zeros_(out.get_submodule(name).last.bias)
+    return out
 
 
 def test_a_longer_run_goes_on(footage: Path, tmp_path: Path) -> None:

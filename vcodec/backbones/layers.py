@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +83,38 @@ class Stack(nn.Module):
             out: Tensor = self.last(x)
         return out.float()
 
+    @torch.no_grad()
+    def grow_from(self, smaller: Stack) -> None:
+        """Take over a narrower or shallower stack's weights: about the same function to start from, with room beside.
+
+        Raises ValueError where this one is not as large.
+        """
+        w, deeper = smaller.first.out_channels, len(self.middle) - len(smaller.middle)
+        if w > self.first.out_channels or deeper < 0 or not (self.skips or deeper == 0):
+            raise ValueError("a stack of layers grows, it does not shrink")
+        self.first.weight[:w], self.offset.table[:, :, :w] = smaller.first.weight, smaller.offset.table
+        _take_over(self.first.bias, smaller.first.bias, w)
+        for i, layer in enumerate(self.middle):
+            conv = cast(nn.Conv2d, layer)
+            if i < len(smaller.middle):
+                old = cast(nn.Conv2d, smaller.middle[i])
+                conv.weight[:w] = 0.0
+                conv.weight[:w, :w] = old.weight
+                _take_over(conv.bias, old.bias, w)
+            else:  # adds next to nothing, yet has a gradient
+                conv.weight[:w] *= 0.01
+                _take_over(conv.bias, None, w)
+        self.last.weight[:, w:] = 0.0
+        self.last.weight[:, :w] = smaller.last.weight
+        _take_over(self.last.bias, smaller.last.bias, self.last.out_channels)
+
     def macs(self) -> int:
         """Multiply-accumulates at each position."""
         convolutions = [self.first, *self.middle, self.last]
         return sum(9 * c.in_channels * c.out_channels for c in convolutions)
+
+
+def _take_over(mine: Tensor | None, theirs: Tensor | None, count: int) -> None:
+    """The first so many values of a bias; none is zero."""
+    if mine is not None:
+        mine[:count] = 0.0 if theirs is None else theirs

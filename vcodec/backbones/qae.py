@@ -22,7 +22,7 @@ scenes, pictures of what its cameras see when nothing happens; a GOP may start f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -49,13 +49,13 @@ THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
 class QAEConfig:
     """Sizes of the networks."""
 
-    width: int = 64
+    width: int = 128
     """channels inside refine, analysis and synthesis, >= 8"""
-    refine_layers: int = 3
+    refine_layers: int = 4
     """3×3 layers of the keyframe's prediction, >= 2"""
-    analysis_layers: int = 3
+    analysis_layers: int = 5
     """3×3 layers of the keyframe's encoder, >= 2"""
-    synthesis_layers: int = 4
+    synthesis_layers: int = 7
     """3×3 layers of the keyframe's decoder, >= 2"""
     filter_width: int = 24
     """channels inside the loop filter, >= 4"""
@@ -125,6 +125,16 @@ class QAE(Backbone):
         )
         self.scene_luma: Tensor
         self.scene_chroma: Tensor
+
+    @torch.no_grad()
+    def grow_from(self, smaller: QAE) -> None:
+        """Take over the weights of a codec with smaller networks; raises ValueError where these are not as large."""
+        for name, module in self.named_children():
+            if isinstance(module, Stack):
+                module.grow_from(cast(Stack, smaller.get_submodule(name)))
+        for name, value in smaller.state_dict().items():
+            if name.partition(".")[0] in ("forward_basis", "inverse_basis"):
+                self.get_parameter(name).copy_(value)
 
     # ------------------------------------------------------------------ shapes
 

@@ -12,12 +12,11 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["ALL", "cheapest", "first_activity", "worthwhile"]
+__all__ = ["cheapest", "first_activity", "worthwhile"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 _LEVELS = 9  # of activity, beside none
-ALL = 2  # both steps of the checkerboard
 
 
 @njit(cache=KEPT, nogil=True)
@@ -53,10 +52,10 @@ def cheapest(
     bits: Floats,
     price: Floats,
     activity: Ints,
-    step: int,
+    mask: npt.NDArray[np.bool_],
     out: Floats,
 ) -> None:
-    """Indices out [C,h,w] of a step (0 or 1: where c+y+x is even or odd; ALL); what it does not choose stays.
+    """Indices out [C,h,w] where a mask is set; what it does not choose stays.
 
     table: numbers [C,h,w], 0 allows only zero; bits [tables,2·reach+2]: of each symbol, the last an escape;
     price [C,h,w]; activity [h/2,w/2], 0 allows only zero.
@@ -65,8 +64,9 @@ def cheapest(
     reach = bits.shape[1] // 2 - 1
     for c in range(channels):
         for y in range(h):
-            first, stride = (0, 1) if step == ALL else ((c + y + step) & 1, 2)
-            for x in range(first, w, stride):
+            for x in range(w):
+                if not mask[c, y, x]:
+                    continue
                 value = u[c, y, x]
                 row = int(table[c, y, x])
                 best = np.float32(0.0)

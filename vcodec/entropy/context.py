@@ -9,17 +9,16 @@
 The hyper-latent is an integer map at 1/16 resolution: how much there is in each 16×16 block, on a logarithmic scale.
 A block of activity 0 holds zeros only, which are not coded.  Table 0 means "surely zero": not coded either (the encoder
 clears what it would have had there).  Each table is a distribution around zero; its number grows with its width.
+
+Keyframes may have networks of their own, of more steps (keyframes.py).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec.entropy.integer import (
@@ -31,26 +30,23 @@ from vcodec.entropy.integer import (
     IntegerConv,
     activate,
 )
-from vcodec.scale import LevelTable, levels_of
+from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext
+from vcodec.entropy.observed import (
+    ACTIVITY_LEVELS,
+    COUNT_MAX,
+    ROUGH,
+    TABLE_STEP,
+    TABLES,
+    activity,
+    counts,
+    first_step,
+    integer_offsets,
+    tabulated,
+    thermometer,
+)
+from vcodec.scale import LevelTable
 
-__all__ = [
-    "ACTIVITY_LEVELS",
-    "TABLES",
-    "ContextConfig",
-    "ContextNet",
-    "FrozenContext",
-    "activity",
-    "first_step",
-    "roughness",
-    "widths",
-]
-
-TABLES = 48
-ACTIVITY_LEVELS = 10
-_COUNT_MAX = 7  # larger magnitudes look alike to the networks
-_ROUGH = (1, 4, 16)  # quarter samples
-_TABLE_STEP = 4  # table numbers in an output of 1
-NARROWEST, WIDEST = 0.06, 40.0  # Laplace scale of table 0 and of the last one, in steps
+__all__ = ["ContextConfig", "ContextNet", "FrozenContext"]
 
 
 @dataclass(frozen=True)
@@ -61,60 +57,8 @@ class ContextConfig:
     """latent channels"""
     width: int = 64
     """channels inside, >= 8"""
-
-
-def widths(index: Tensor) -> Tensor:
-    """Laplace scale, in steps, of a (fractional) table number."""
-    return NARROWEST * torch.exp(index * (math.log(WIDEST / NARROWEST) / (TABLES - 1)))
-
-
-def activity(index: Tensor) -> Tensor:
-    """Hyper-latent of indices [B,C,h,w] (h, w even): [B,1,h/2,w/2] in 0..9, bit length of the sum of magnitudes."""
-    b, _, h, w = index.shape
-    total = index.abs().sum(1).view(b, h // 2, 2, w // 2, 2).sum((2, 4))
-    edges = torch.tensor([2.0**i for i in range(ACTIVITY_LEVELS - 1)], device=index.device)
-    return torch.bucketize(total.float(), edges, right=True)[:, None]
-
-
-@lru_cache(maxsize=16)
-@torch.inference_mode(False)  # what is kept must serve training too
-def first_step(channels: int, h: int, w: int, device: torch.device | None = None) -> Tensor:
-    """Which indices belong to step A: bool [1,C,h,w]."""
-    total = (
-        torch.arange(channels, device=device).view(1, channels, 1, 1)
-        + torch.arange(h, device=device).view(1, 1, h, 1)
-        + torch.arange(w, device=device).view(1, 1, 1, w)
-    )
-    return total % 2 == 0
-
-
-def counts(index: Tensor) -> Tensor:
-    """Magnitudes as a network sees them."""
-    return index.abs().clamp(max=_COUNT_MAX)
-
-
-def thermometer(act: Tensor) -> Tensor:
-    """Activity [B,1,h/2,w/2] -> [B,9,h,w], one channel for each level reached."""
-    marks = torch.arange(1, ACTIVITY_LEVELS, device=act.device).view(1, -1, 1, 1)
-    return F.interpolate((act >= marks).float(), scale_factor=2, mode="nearest")
-
-
-def roughness(vectors: Tensor) -> Tensor:
-    """Vectors of 8×8 blocks [B,2,h,w] (integers) -> [B,3,h,w]: 1 where a neighbour's differs by 1, 4, 16 or more."""
-    p = F.pad(vectors.float(), (1, 1, 1, 1), mode="replicate")
-    inner = p[:, :, 1:-1, 1:-1]
-    around = (p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:])
-    most = torch.stack([(n - inner).abs().amax(1) for n in around]).amax(0)
-    return torch.stack([(most >= limit).float() for limit in _ROUGH], 1)
-
-
-def integer_offsets(table: LevelTable) -> Tensor:
-    """A learned offset as integers over SUM_ONE, for every frame kind and K: [2,257,width] (rows 0 and 1 unused)."""
-    out = torch.zeros(2, 257, table.table.shape[2])
-    for k in range(2, 257):
-        values = table(levels_of([k, k]), torch.arange(2)).detach().float().cpu()
-        out[:, k] = torch.round(values * SUM_ONE)
-    return out
+    key_width: int = 0
+    """channels inside the networks of keyframes, >= 8; 0: they have none of their own"""
 
 
 class ContextNet(nn.Module):
@@ -125,7 +69,7 @@ class ContextNet(nn.Module):
         self.config = config
         self.low_precision = False  # bf16 in the convolutions (training)
         c, w = config.channels, config.width
-        self.past = IntegerConv(c + ACTIVITY_LEVELS - 1 + len(_ROUGH), w, 3)
+        self.past = IntegerConv(c + ACTIVITY_LEVELS - 1 + len(ROUGH), w, 3)
         self.deep = IntegerConv(w, w, 3)
         self.head_a = IntegerConv(w, c, 1)
         self.known = IntegerConv(c, w, 3)
@@ -140,6 +84,7 @@ class ContextNet(nn.Module):
                 "head_b": LevelTable(c, 2.5),
             }
         )
+        self.keys = KeyContext(c, config.key_width) if config.key_width else None
 
     def forward(self, index: Tensor, past: Tensor, rough: Tensor, level: Tensor, kind: Tensor) -> tuple[Tensor, Tensor]:
         """index, past: [B,C,h,w] indices of this and the previous frame; rough [B,3,h,w] of its motion.
@@ -163,44 +108,66 @@ class ContextNet(nn.Module):
             a = self.head_a(x) + offset("head_a")
             y = activate(self.known(known) + self.again(x) + offset("known"))
             b = self.head_b(y) + offset("head_b")
-        table = torch.where(step_a, a, b).float() * _TABLE_STEP
-        # the clamp must let gradients bring a strayed output back
-        held = table.clamp(0, TABLES - 1)
-        return table + (held - table).detach(), act
+        return tabulated(torch.where(step_a, a, b)), act
+
+    def keyframe(self, index: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """As forward, of keyframes [B,C,h,w]."""
+        if self.keys is not None:
+            known: tuple[Tensor, Tensor] = self.keys(index, level)
+            return known
+        none = torch.zeros_like(index)
+        kind = torch.zeros_like(level, dtype=torch.int64)
+        out: tuple[Tensor, Tensor] = self(index, none, none[:, : len(ROUGH)], level, kind)
+        return out
 
     def freeze(self) -> dict[str, Tensor]:
         """Integer tensors of the frozen form, by name."""
-        out = {f"context.{n}": self.get_submodule(n).integer_weight() for n in _CONVS}  # type: ignore[operator]
+        out = {n: self.get_submodule(n).integer_weight() for n in _CONVS}  # type: ignore[operator]
         for name, module in self.offsets.items():
-            out[f"context.offset.{name}"] = integer_offsets(cast(LevelTable, module))
-        return {n: t.to(torch.int32) for n, t in out.items()}
+            out[f"offset.{name}"] = integer_offsets(cast(LevelTable, module))
+        named = {f"{_ALONE if self.keys is None else _BESIDE}{n}": t for n, t in out.items()}
+        if self.keys is not None:
+            named |= {f"{_KEYS}{n}": t for n, t in self.keys.freeze().items()}
+        return {n: t.to(torch.int32) for n, t in named.items()}
 
     def thaw(self, tensors: dict[str, Tensor]) -> None:
-        """Start from a frozen model's integers (training on)."""
+        """Start from a frozen model's integers (training on); one without networks of keyframes leaves them new."""
+        own, keys = _parted(tensors)
         with torch.no_grad():
             for name in _CONVS:
                 conv = cast(IntegerConv, self.get_submodule(name))
-                conv.weight.copy_(tensors[f"context.{name}"].float() / WEIGHT_ONE)
+                conv.weight.copy_(own[name].float() / WEIGHT_ONE)
             for name, module in self.offsets.items():
-                integers = tensors[f"context.offset.{name}"].float() / SUM_ONE
+                integers = own[f"offset.{name}"].float() / SUM_ONE
                 table = cast(LevelTable, module).table
                 table.copy_(torch.stack([integers[:, 2 ** (i + 1)] for i in range(table.shape[1])], 1))
+        if keys and self.keys is not None:
+            self.keys.thaw(keys)
 
 
 _CONVS = ("past", "deep", "head_a", "known", "again", "head_b")
+# Names of a frozen model's tensors.  With networks for keyframes the others are called otherwise, so that a version
+# that knows of none refuses the file.
+_ALONE, _BESIDE, _KEYS = "context.", "context.inter.", "context.key."
+
+
+def _parted(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Tensors of the networks of all frames, or of those but keyframes; and those of keyframes, if they have any."""
+    keys = {n.removeprefix(_KEYS): t for n, t in tensors.items() if n.startswith(_KEYS)}
+    prefix = _BESIDE if keys else _ALONE
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}, keys
 
 
 class FrozenContext:
-    """Integer form: table numbers of both steps, exact on every machine."""
+    """Integer form: table numbers of both steps, exact on every machine; keys: that of keyframes, if they have any."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self._tensors = {n: t.clone() for n, t in tensors.items() if n.startswith("context.")}
-        w = {n: tensors[f"context.{n}"].float() for n in _CONVS}
-        self.offsets = {
-            n: tensors[f"context.offset.{n}"].float() for n in ("past", "deep", "head_a", "known", "head_b")
-        }
+        own, keys = _parted(tensors)
+        w = {n: own[n].float() for n in _CONVS}
+        self.offsets = {n: own[f"offset.{n}"].float() for n in ("past", "deep", "head_a", "known", "head_b")}
         top = {n: int(t.abs().max()) for n, t in self.offsets.items()}
-        inputs = _COUNT_MAX * ACTIVATION_ONE
+        inputs = COUNT_MAX * ACTIVATION_ONE
         # activity, the previous frame's indices and motion enter one sum, of which the last two stay while choosing
         shares = torch.split(w["past"], [ACTIVITY_LEVELS - 1, w["past"].shape[1] - ACTIVITY_LEVELS + 1], 1)
         self.past = FrozenConv(list(shares), [ACTIVATION_ONE, inputs], top["past"])
@@ -208,6 +175,7 @@ class FrozenContext:
         self.head_a = FrozenConv([w["head_a"]], [ACTIVATION_MAX], top["head_a"])
         self.known = FrozenConv([w["known"], w["again"]], [inputs, ACTIVATION_MAX], top["known"])
         self.head_b = FrozenConv([w["head_b"]], [ACTIVATION_MAX], top["head_b"])
+        self.keys = FrozenKeyContext(keys) if keys else None
 
     def tensors(self) -> dict[str, Tensor]:
         """The integers it was made from."""
@@ -215,15 +183,17 @@ class FrozenContext:
 
     @staticmethod
     def macs(channels: int, width: int = ContextConfig.width) -> int:
-        """Multiply-accumulates at each latent position."""
+        """Multiply-accumulates at each latent position of a frame that is no keyframe."""
         c, w = channels, width
-        return 9 * (c + ACTIVITY_LEVELS - 1 + len(_ROUGH)) * w + 9 * w * w + w * c + 9 * c * w + w * w + w * c
+        return 9 * (c + ACTIVITY_LEVELS - 1 + len(ROUGH)) * w + 9 * w * w + w * c + 9 * c * w + w * w + w * c
 
     def to(self, device: torch.device) -> None:
         """Move to a device."""
         for layer in (self.past, self.deep, self.head_a, self.known, self.head_b):
             layer.to(device)
         self.offsets = {n: t.to(device) for n, t in self.offsets.items()}
+        if self.keys is not None:
+            self.keys.to(device)
 
     def _offset(self, name: str, k: int, kind: int, batch: int) -> Tensor:
         return self.offsets[name][kind, k].expand(batch, -1)
@@ -238,10 +208,10 @@ class FrozenContext:
         total = self.past.sums(thermometer(act) * ACTIVATION_ONE) + history
         x = self.past.activations(total, self._offset("past", k, kind, n))
         x = self.deep([x], self._offset("deep", k, kind, n))
-        return self.head_a([x], self._offset("head_a", k, kind, n), TABLES - 1, SUM_ONE // _TABLE_STEP), x
+        return self.head_a([x], self._offset("head_a", k, kind, n), TABLES - 1, SUM_ONE // TABLE_STEP), x
 
     def step_b(self, known: Tensor, features: Tensor, k: int, kind: int) -> Tensor:
         """known: indices with step A filled in and zero elsewhere -> table numbers [B,C,h,w] (valid in step B)."""
         n = known.shape[0]
         y = self.known([counts(known) * ACTIVATION_ONE, features], self._offset("known", k, kind, n))
-        return self.head_b([y], self._offset("head_b", k, kind, n), TABLES - 1, SUM_ONE // _TABLE_STEP)
+        return self.head_b([y], self._offset("head_b", k, kind, n), TABLES - 1, SUM_ONE // TABLE_STEP)

@@ -1,6 +1,7 @@
 """The entropy model of `qae`: one frame's side information and latent indices, to and from the coder.
 
     side maps ─► activity ─► step A ─► step B            (lattice.py)  (context.py)
+    of a keyframe:        ─► eight steps                               (keyframes.py)
 
 Writing also chooses: each index may fall to the level nearer zero, or to zero, where that costs less in
 distortion + λ·bits under the very table it is coded with.
@@ -17,9 +18,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vcodec.entropy import choosing, context
-from vcodec.entropy.context import TABLES, FrozenContext
+from vcodec.entropy import choosing
+from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.lattice import Port, ReadPort, WritePort, code_choice, code_flags, code_maps
+from vcodec.entropy.observed import ACTIVITY_LEVELS, TABLES, roughness
+from vcodec.entropy.steps import KeySteps, merged, steps_of
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.errors import DamagedError
 from vcodec.scale import LAMBDA, levels_of, step_at
@@ -205,7 +208,7 @@ class FrameEntropy:
             return torch.zeros(1, 3, shape[2], shape[3], device=self.device)
         coarse, choice = (side[n][0].cpu().numpy() for n in ("coarse", "choice"))
         dense = np.take_along_axis(neighbours(coarse), choice[None, None], 0)[0]
-        return context.roughness(torch.from_numpy(dense[:2])[None].to(self.device))
+        return roughness(torch.from_numpy(dense[:2])[None].to(self.device))
 
     def _side(
         self,
@@ -254,37 +257,39 @@ class FrameEntropy:
 
     def _choose(self, wish: _Wish, state: FrameState | None, rough: Tensor, k: int) -> _Chosen:
         """Indices worth sending, with the activity and the tables they are sent under."""
-        kind = 0 if state is None else 1
-        past = torch.zeros_like(wish.scaled) if state is None else state.indices
-        history = self.net.history(past, rough)
         u = _array(wish.scaled)
         price = _array(wish.price.expand_as(wish.scaled))
         limits, bits = (wish.low, wish.high), self._bits[index_class(k)]
         act = np.empty((u.shape[1] // 2, u.shape[2] // 2), np.int64)
-        index = np.empty_like(u)
+        index, kept = np.zeros_like(u), np.empty_like(act)
         choosing.first_activity(u, *limits, act)
+        steps = steps_of(self.net, None if state is None else state.indices, rough, wish.scaled.shape, k)
 
-        def tensor(a: npt.NDArray[Any]) -> Tensor:
-            return torch.from_numpy(a)[None].to(self.device)
+        def through(act: Ints) -> list[Tensor]:
+            """Choose step by step; gives the tables of each."""
+            index[:] = 0
+            tables = []
+            for number, mask in enumerate(steps.masks):
+                tables.append(steps.tables(number, _tensor(act, self.device)[None], _tensor(index, self.device)))
+                choosing.cheapest(u, limits, _array(tables[-1]), bits, price, act, mask, index)
+            return tables
 
-        # a first look, at the tables of step A alone: indices fall to zero, blocks empty, and with them activity falls
-        table = _array(self.net.step_a(tensor(act)[None], history, k, kind)[0])
-        choosing.cheapest(u, limits, table, bits, price, act, choosing.ALL, index)
-        kept = np.empty_like(act)
+        # a first look: indices fall to zero, blocks empty, and with them activity falls
+        if isinstance(steps, KeySteps):
+            table = _array(merged(through(act), steps.masks))
+        else:  # at the tables of step A alone
+            table = _array(steps.tables(0, _tensor(act, self.device)[None], wish.scaled))
+            choosing.cheapest(u, limits, table, bits, price, act, np.ones(u.shape, np.bool_), index)
         choosing.worthwhile(u, index, table, bits, price, act, _BLOCK_BITS, kept)
         # then for good, under the tables of what activity has become
-        table_a, features = self.net.step_a(tensor(kept)[None], history, k, kind)
-        index = np.zeros_like(u)
-        choosing.cheapest(u, limits, _array(table_a), bits, price, kept, 0, index)
-        table_b = self.net.step_b(tensor(index), features, k, kind)
-        choosing.cheapest(u, limits, _array(table_b), bits, price, kept, 1, index)
-        return _Chosen(tensor(index), kept, table_a, table_b)
+        tables = through(kept)
+        return _Chosen(_tensor(index, self.device), kept, tables, steps.masks)
 
     def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
         values = chosen.indices[0].cpu().numpy().reshape(-1)
-        step_a, step_b = _masks(chosen.indices.shape, act)
-        for mask, table in ((step_a, chosen.table_a), (step_b, chosen.table_b)):
-            rows, coded = _coded(table, mask, k)
+        alive = (act > 0).repeat(2, 0).repeat(2, 1)
+        for mask, table in zip(chosen.masks, chosen.tables, strict=True):
+            rows, coded = _coded(table, mask & alive, k)
             given = values[coded].astype(np.int64)
             far = np.abs(given) > REACH
             writer.write(self.index_tables, rows, np.where(far, ESCAPE, given + REACH))
@@ -299,23 +304,24 @@ class FrameEntropy:
         rough: Tensor,
         k: int,
     ) -> Tensor:
-        kind = 0 if state is None else 1
         out = torch.zeros(1, *shape)
         flat = out.numpy().reshape(-1)
-        past = torch.zeros(1, *shape, device=self.device) if state is None else state.indices
-        step_a, step_b = _masks(out.shape, act)
-        history = self.net.history(past, rough)
-        table, features = self.net.step_a(torch.from_numpy(act).to(self.device)[None, None], history, k, kind)
-        for mask in (step_a, step_b):
-            if mask is step_b:
-                table = self.net.step_b(out.to(self.device), features, k, kind)
-            rows, coded = _coded(table, mask, k)
+        steps = steps_of(self.net, None if state is None else state.indices, rough, out.shape, k)
+        alive = (act > 0).repeat(2, 0).repeat(2, 1)
+        activity = _tensor(act, self.device)[None]
+        for number, mask in enumerate(steps.masks):
+            table = steps.tables(number, activity, out.to(self.device))
+            rows, coded = _coded(table, mask & alive, k)
             values = reader.read(self.index_tables, rows) - REACH
             far = np.flatnonzero(values == ESCAPE - REACH)
             if far.size:
                 values[far] = reader.read_raw(far.size) - _RAW_ZERO
             flat[coded] = values
         return out.to(self.device)
+
+
+def _tensor(a: npt.NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(a)[None].to(device)
 
 
 _LIT = ((0, _LIGHT), (1, _KEPT_LIGHT))
@@ -339,19 +345,12 @@ def _code_light(port: Port, weights: Ints | None) -> Ints:
 
 
 class _Chosen(NamedTuple):
-    """indices [1,C,h,w], activity [h/2,w/2], and the table numbers of both steps [1,C,h,w]."""
+    """indices [1,C,h,w], activity [h/2,w/2], and of each step the table numbers [1,C,h,w] and the mask [C,h,w]."""
 
     indices: Tensor
     activity: Ints
-    table_a: Tensor
-    table_b: Tensor
-
-
-def _masks(shape: Any, act: Ints) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Where steps A and B have indices to code: [C,h,w] each."""
-    alive = (act > 0).repeat(2, 0).repeat(2, 1)
-    step_a = context.first_step(shape[1], shape[2], shape[3])[0].numpy()
-    return step_a & alive, ~step_a & alive
+    tables: list[Tensor]
+    masks: list[npt.NDArray[np.bool_]]
 
 
 def _coded(table: Tensor, mask: npt.NDArray[np.bool_], k: int) -> tuple[Ints, Ints]:
@@ -369,7 +368,7 @@ def _array(maps: Tensor) -> npt.NDArray[np.float32]:
 
 
 def _valid_activity(act: Ints) -> Ints:
-    if act.max(initial=0) >= context.ACTIVITY_LEVELS:
+    if act.max(initial=0) >= ACTIVITY_LEVELS:
         raise DamagedError("a payload holds an activity that does not exist")
     return act
 

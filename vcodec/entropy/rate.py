@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from vcodec.entropy.context import widths
+from vcodec.entropy.observed import widths
 
 __all__ = ["laplace_bits"]
 

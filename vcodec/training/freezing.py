@@ -18,7 +18,7 @@ from torch import Tensor
 from vcodec.checkpoint import Parts, assemble
 from vcodec.codec import Codec, Settings, State
 from vcodec.datasets.base import Bytes, Run
-from vcodec.entropy.context import TABLES, ContextNet, FrozenContext, widths
+from vcodec.entropy.context import ContextNet, FrozenContext
 from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
 from vcodec.entropy.lattice import (
     DELTA_FELLOWS,
@@ -30,6 +30,7 @@ from vcodec.entropy.lattice import (
     SIDE_SYMBOLS,
     SOURCE_FIRST,
 )
+from vcodec.entropy.observed import TABLES, widths
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 
 __all__ = [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from vcodec.backbones.causalvae import ImageVAE
 from vcodec.backbones.inflation import inflate
+from vcodec.backbones.qae import QAE
 from vcodec.backbones.videovae import VideoVAE
 from vcodec.checkpoint import Parts, load_codec, new_parts
 from vcodec.codec import Codec
@@ -30,10 +31,14 @@ __all__ = ["FREEZERS", "OBJECTIVES", "frozen", "new_objective", "start_of"]
 
 Shown = Callable[[int, int], None]
 Finished = tuple[Codec, dict[str, Any]]
+_KEY_WIDTH = 64  # channels inside the context networks of keyframes
 
 
 def _rate_distortion(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
-    context = ContextNet(ContextConfig(channels=parts.backbone.latent_channels))
+    keys = None if start is None else start.entropy.net.keys
+    # adapting keeps the start's contexts; all else is given networks for keyframes
+    key_width = keys.width if keys is not None else 0 if plan.finish == "adapt" else _KEY_WIDTH
+    context = ContextNet(ContextConfig(parts.backbone.latent_channels, key_width=key_width))
     if start is not None:
         context.thaw(start.entropy.tensors())
     return RateDistortion(
@@ -129,16 +134,27 @@ def new_objective(plan: Recipe, start: Codec | None) -> tuple[Parts, nn.Module]:
         parts = new_parts(plan.codec, plan.model or (start.config if start else None))
     if start is not None:
         try:
-            parts.backbone.load_state_dict(start.backbone.state_dict())
+            if isinstance(parts.backbone, QAE) and parts.config["backbone"] != start.config["backbone"]:
+                parts.backbone.grow_from(cast(QAE, start.backbone))
+            else:
+                parts.backbone.load_state_dict(start.backbone.state_dict())
             parts.quantizer.load_state_dict(start.quantizer.state_dict())
-        except RuntimeError as error:
-            raise WeightsError("the sizes of the start's weights are not those of the recipe's model") from error
+        except (RuntimeError, ValueError) as error:
+            raise WeightsError(f"the start's weights do not fit into the recipe's model ({error})") from error
     loss = plan.loss or next(name for name, (_, known) in OBJECTIVES.items() if entropy in known)
     build, known = OBJECTIVES[loss]
     if entropy not in known:
         fitting = ", ".join(name for name, (_, entropies) in OBJECTIVES.items() if entropy in entropies)
         raise UsageError(f"codec '{plan.codec}' is not trained with the loss '{loss}'; use {fitting}")
-    return parts, build(parts, plan, start)
+    model = build(parts, plan, start)
+    if plan.only:
+        chosen = [p for n, p in model.named_parameters() if n.startswith(plan.only)]
+        if not chosen:
+            raise InputError(f"recipe: 'only' names no part of codec '{plan.codec}': {', '.join(plan.only)}")
+        model.requires_grad_(False)
+        for parameter in chosen:
+            parameter.requires_grad_(True)
+    return parts, model
 
 
 def _inflated(plan: Recipe, start: Codec) -> Parts:

@@ -15,7 +15,8 @@ from vcodec.backbones.compensation import compensate
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.backbones.qae import CHROMA_WEIGHT, INTER, KEY, QAE
 from vcodec.datasets.base import Batch
-from vcodec.entropy.context import ContextNet, roughness
+from vcodec.entropy.context import ContextNet
+from vcodec.entropy.observed import roughness
 from vcodec.entropy.rate import laplace_bits
 from vcodec.quantizers.conditional import ConditionalCodebook, bounds
 from vcodec.scale import LAMBDA, cascaded, level_of, levels_of, nominal_step
@@ -80,7 +81,10 @@ class RateDistortion(nn.Module):
             p = self.backbone.predicted(*raw, place.level, t == 0)
             values = self.backbone.analyse(pack_yuv420(y, c), p)
             hat, soft, index = quantize_conditional(self.codebook, values, place, how)
-            table, act = self.context(index, past, roughness(moved), place.level, place.kind)
+            if t == 0:
+                table, act = self.context.keyframe(index, place.level)
+            else:
+                table, act = self.context(index, past, roughness(moved), place.level, place.kind)
             cost = laplace_bits(soft, table, one_sided)
             coded = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
             # what an empty block would cost is kept with a small weight, so that its tables stay sensible

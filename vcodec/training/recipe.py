@@ -44,6 +44,8 @@ class Recipe:
     finish: str = "count"
     """count: tables from nothing; adapt: tables from the start's, scenes of fixed cameras, and only what codes the
     held-back part for less is kept (qae; it needs a start)"""
+    only: tuple[str, ...] = ()
+    """parts that are trained, by the beginning of their names (backbone.refine, codebook, context.keys); empty: all"""
     ks: tuple[int, ...] = ()
     """codebook sizes to train; empty: all that the codec has, spread evenly over log2 K"""
     minutes: float = 60.0
@@ -195,13 +197,14 @@ def _checked(values: dict[str, Any], origin: str) -> Recipe:
 def _typed(key: str, value: Any, wanted: Any, origin: str) -> Any:
     if isinstance(wanted, tuple):
         items = value if isinstance(value, list) else [value]
-        if all(type(v) is int for v in items):
+        if all(type(v) is (str if key == "only" else int) for v in items):
             return tuple(items)
     elif isinstance(wanted, float) and type(value) is int:
         return float(value)
     elif type(value) is type(wanted):
         return value
-    name = "a list of int" if isinstance(wanted, tuple) else "a table" if isinstance(wanted, dict) else None
+    items_are = "str" if key == "only" else "int"
+    name = f"a list of {items_are}" if isinstance(wanted, tuple) else "a table" if isinstance(wanted, dict) else None
     raise InputError(f"{origin}: '{key}' must be {name or type(wanted).__name__}, not {value!r}")
 
 

@@ -1,0 +1,82 @@
+"""The order that a frame's indices are coded in, and the tables of each step: of context.py, or of keyframes.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vcodec.entropy.context import FrozenContext
+from vcodec.entropy.keyframes import FrozenKeyContext, key_steps
+from vcodec.entropy.observed import first_step
+
+__all__ = ["KeySteps", "Steps", "merged", "steps_of"]
+
+Mask = npt.NDArray[np.bool_]
+
+
+def steps_of(net: FrozenContext, past: Tensor | None, rough: Tensor, shape: Sequence[int], k: int) -> Steps:
+    """Of a frame of shape [1,C,h,w]; past: indices of the frame before, None in a keyframe."""
+    if past is None and net.keys is not None:
+        return KeySteps(net.keys, shape, k)
+    none = torch.zeros(*shape, device=rough.device)
+    return TwoSteps(net, none if past is None else past, rough, k, 0 if past is None else 1)
+
+
+class Steps(Protocol):
+    """Indices of a frame in the order that they are coded in.
+
+    masks: which belong to each step, bool [C,h,w]; tables(step, activity, indices of the steps before): their numbers.
+    """
+
+    masks: list[Mask]
+
+    def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor: ...
+
+
+class TwoSteps:
+    """Steps A and B of context.py."""
+
+    def __init__(self, net: FrozenContext, past: Tensor, rough: Tensor, k: int, kind: int) -> None:
+        self.masks = _two_masks(*past.shape[1:])
+        self._net, self._k, self._kind = net, k, kind
+        self._history = net.history(past, rough)
+        self._features = self._history
+
+    def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
+        """Step B is told only of A, which must have come before it."""
+        if number:
+            return self._net.step_b(known, self._features, self._k, self._kind)
+        table, self._features = self._net.step_a(act, self._history, self._k, self._kind)
+        return table
+
+
+class KeySteps:
+    """Those of keyframes.py."""
+
+    def __init__(self, net: FrozenKeyContext, shape: Sequence[int], k: int) -> None:
+        self.masks = list(key_steps(*shape[1:]).numpy())
+        self._net, self._k = net, k
+
+    def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
+        """Table numbers, valid in the step."""
+        return self._net.tables(number, act, known, self._k)
+
+
+@lru_cache(maxsize=4)
+def _two_masks(channels: int, h: int, w: int) -> list[Mask]:
+    step_a = first_step(channels, h, w)[0].numpy()
+    return [step_a, ~step_a]
+
+
+def merged(tables: list[Tensor], masks: list[Mask]) -> Tensor:
+    """One map of table numbers, each from the step that its index belongs to."""
+    out = torch.zeros_like(tables[0])
+    for table, mask in zip(tables, masks, strict=True):
+        out += table * torch.from_numpy(mask).to(out.device)
+    return out

@@ -15,6 +15,7 @@ from tests.models import moving_frames, small_codec
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
+from vcodec.entropy.eightbit import EightBitContext
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
 from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_flags, code_maps
@@ -99,6 +100,33 @@ def test_tables_ignore_batch_and_precision() -> None:
         again, f = other.step_a(act, other.history(x, rough), 32, 1)
         assert torch.equal(again.float(), table)
         assert torch.equal(other.step_b(x, f, 32, 1).float(), table_b)
+
+
+@pytest.mark.skipif(not hasattr(torch, "_int_mm"), reason="this torch has no product of bytes")
+@pytest.mark.parametrize("size", [(2, 2), (36, 44), (4, 300)])
+def test_bytes_give_the_tables_of_floats(size: tuple[int, int]) -> None:
+    """8-bit arithmetic gives the very table numbers that float32 gives, weights beyond a byte among them."""
+    torch.manual_seed(3)
+    h, w = size
+    tensors = ContextNet(ContextConfig(channels=12)).freeze()
+    for name in ("head_a", "head_b", "known"):
+        tensors[f"context.{name}"][::3, ::5] *= 9
+    assert tensors["context.head_b"].abs().max() > 254
+    net = FrozenContext(tensors)
+    weights = {n.removeprefix("context."): t.float() for n, t in tensors.items() if "offset" not in n}
+    quick = EightBitContext(weights, net.offsets)
+    act = torch.randint(0, 10, (1, 1, h // 2, w // 2))
+    past = torch.randint(-9, 10, (1, 12, h, w)).float()
+    rough = torch.randint(0, 2, (1, 3, h, w)).float()
+    for kind in (0, 1):
+        # two frames at once: the tensors' own way
+        twice = net.history(past.repeat(2, 1, 1, 1), rough.repeat(2, 1, 1, 1))
+        table, x = net.step_a(act.repeat(2, 1, 1, 1), twice, 32, kind)
+        table_b = net.step_b(past.repeat(2, 1, 1, 1), x, 32, kind)
+        quick_a, features = quick.step_a(act, quick.history(past, rough), 32, kind)
+        assert len(table.unique()) > 4
+        assert torch.equal(quick_a[0], table[0])
+        assert torch.equal(quick.step_b(past, features, 32, kind)[0], table_b[0])
 
 
 def test_tables_of_keyframes_ignore_batch() -> None:

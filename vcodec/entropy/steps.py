@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,7 @@ class TwoSteps:
         self.masks = _two_masks(*past.shape[1:])
         self._net, self._k, self._kind = net, k, kind
         self._history = net.history(past, rough)
-        self._features = self._history
+        self._features: Any = None
 
     def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
         """Step B is told only of A, which must have come before it."""

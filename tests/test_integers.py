@@ -110,7 +110,7 @@ def test_bytes_give_the_tables_of_floats(size: tuple[int, int]) -> None:
     h, w = size
     tensors = ContextNet(ContextConfig(channels=12)).freeze()
     for name in ("head_a", "head_b", "known"):
-        tensors[f"context.{name}"][::3, ::5] *= 9
+        tensors[f"context.{name}"][::3, ::5] *= 40
     assert tensors["context.head_b"].abs().max() > 254
     net = FrozenContext(tensors)
     weights = {n.removeprefix("context."): t.float() for n, t in tensors.items() if "offset" not in n}

@@ -92,6 +92,30 @@ class StandIn:
             clip.append(tuple(plane.astype(np.uint8) for plane in state))
         return clip, state
 
+    def parse(self, payload: bytes, symbols: int, grid: Any, before: Any, settings: Any) -> Parsing:
+        """All at once."""
+        try:
+            state = before.memory() if isinstance(before, Parsing) else before
+            return Parsing(self.decompress(payload, symbols, grid, state, settings))
+        except DamagedError as error:
+            return Parsing(error)
+
+    def draw(self, parsing: Parsing, state: Any) -> tuple[list[Planes], Any]:
+        parsing.memory()
+        assert not isinstance(parsing.found, DamagedError)
+        return parsing.found
+
+
+class Parsing(NamedTuple):
+    """What was read of a payload: its pictures and the state after it, or why it cannot be read."""
+
+    found: tuple[list[Planes], Any] | DamagedError
+
+    def memory(self) -> Any:
+        if isinstance(self.found, DamagedError):
+            raise self.found
+        return self.found[1]
+
 
 class GrayStandIn(StandIn):
     """The same for gray video, in longer chunks."""

@@ -31,7 +31,7 @@ from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
 from vcodec.scale import LAMBDA, cascaded, level_of, step_at
 
-__all__ = ["Codec", "Grid", "Payload", "Settings", "State"]
+__all__ = ["Codec", "Grid", "Parsing", "Payload", "Settings", "State"]
 
 Planes = tuple[npt.NDArray[np.uint8], ...]
 
@@ -286,7 +286,6 @@ class Codec:
         error = 0.0 if seen is None else float((seen - clip).square().sum()) * 255.0**2
         return error / (LAMBDA * step_at(*self._at(settings, start.steps)) ** 2) + payload.bits
 
-    @torch.inference_mode()
     def decompress(
         self, payload: bytes, symbols: int, grid: Grid, state: State | None, settings: Settings
     ) -> tuple[Tensor, State]:
@@ -294,53 +293,95 @@ class Codec:
 
         ``symbols`` is the record's count and must be 0 (implied).  Raises DamagedError when the payload does not fit.
         """
+        return self.draw(self.parse(payload, symbols, grid, state, settings), state)
+
+    @torch.inference_mode()
+    def parse(
+        self, payload: bytes, symbols: int, grid: Grid, before: State | Parsing | None, settings: Settings
+    ) -> Parsing:
+        """Begin to read a payload, as decompress does, in a thread of its own: parsing does not wait for pictures.
+
+        before: the state after the chunk before it in its GOP, or that chunk's parsing.
+        """
         self._check_memory(grid.height, grid.width)
-        reader, start = SymbolReader(payload), state
+        reader, start = SymbolReader(payload), before
         if start is None:
             states = self._openings(self.backbone.codable_grid(grid))
             chosen = int(reader.read_raw(1)[0]) if len(states) > 1 else 0
             if chosen >= len(states):
                 raise DamagedError("a payload starts from a picture that its model does not have")
             start = states[chosen]
-        inner, memory, steps, _ = start
-        sizes = self.backbone.step_sizes(grid.frames, state is None)
+        sizes = self.backbone.step_sizes(grid.frames, before is None)
+        at = [self._at(settings, start.steps + i) for i in range(len(sizes))]
         shapes = [tuple(self.backbone.step_shape(n, grid.height, grid.width)) for n in sizes]
-        parts = []
-        # parsing does not wait for pictures: it runs ahead in a thread of its own
-        ahead: Queue[tuple[Tensor, dict[str, Tensor]] | BaseException] = Queue()
-        at = [self._at(settings, steps + i) for i in range(len(shapes))]
-        parser = Thread(target=self._parse, args=(reader, shapes, memory, at, ahead), daemon=True)
-        parser.start()
-        try:
-            for size, (k, _) in zip(sizes, at):
-                parsed = ahead.get()
-                if isinstance(parsed, BaseException):
-                    raise parsed
-                hat, side = parsed
-                clip, inner = self.backbone.decode(Latent(hat, side), inner, k)
-                parts.append(clip[:, :, :size])
-            last = ahead.get()
-        finally:
-            parser.join()
-        if isinstance(last, BaseException):
-            raise last
-        return torch.cat(parts, 2), State(inner, last[1]["memory"], steps + len(shapes))
+        return Parsing(self, reader, sizes, shapes, at, start)
 
-    def _parse(
-        self,
-        reader: SymbolReader,
-        shapes: list[tuple[int, ...]],
-        memory: Any,
-        at: list[tuple[int, int]],
-        out: Queue[Any],
-    ) -> None:
-        """Indices of each step into a queue, then the entropy model's memory; an exception in place of what failed."""
+    @torch.inference_mode()
+    def draw(self, parsing: Parsing, state: State | None) -> tuple[Tensor, State]:
+        """The pictures of what was parsed, on the codable grid; state: after the chunk before it, drawn."""
+        inner = parsing.opening if state is None else state.backbone
+        parts = []
         try:
+            for size, (k, _) in zip(parsing.sizes, parsing.at):
+                clip, inner = self.backbone.decode(parsing.step(), inner, k)
+                parts.append(clip[:, :, :size])
+        finally:
+            memory = parsing.memory()
+        return torch.cat(parts, 2), State(inner, memory, parsing.steps)
+
+
+class Parsing:
+    """A payload being read in a thread: each step's latent, then what the next payload's contexts read.
+
+    opening: the state of the networks where a GOP begins; sizes: frames of each step; at: (K, fine) of each; steps: how
+    many of the GOP lie behind it then.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        reader: SymbolReader,
+        sizes: list[int],
+        shapes: list[tuple[int, ...]],
+        at: list[tuple[int, int]],
+        start: State | Parsing,
+    ) -> None:
+        self.opening = start.backbone if isinstance(start, State) else None
+        self.sizes, self.at = sizes, at
+        self.steps: int = start.steps + len(sizes)
+        self._codec, self._reader, self._shapes, self._start = codec, reader, shapes, start
+        self._read: Queue[Latent | None] = Queue()
+        self._memory: Any = None
+        self._failed: BaseException | None = None
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def step(self) -> Latent:
+        """The next step's latent; raises what reading it raised, DamagedError for one."""
+        found = self._read.get()
+        if found is None:
+            self.memory()
+            raise DamagedError("a payload ends before its frames do")
+        return found
+
+    def memory(self) -> Any:
+        """The entropy model's memory after the last step; waits for it, and raises what reading raised."""
+        self._thread.join()
+        if self._failed is not None:
+            raise self._failed
+        return self._memory
+
+    def _run(self) -> None:
+        codec = self._codec
+        try:
+            memory = self._start.entropy if isinstance(self._start, State) else self._start.memory()
+            self._start = State(None, None, 0)  # what lies behind is not kept
             with torch.inference_mode():
-                for shape, (k, fine) in zip(shapes, at):
-                    hat, side, memory = self.entropy.read(reader, shape, self.quantizer, memory, k, fine)
-                    out.put((hat, side))
-                reader.finish()
-            out.put((None, {"memory": memory}))
+                for shape, (k, fine) in zip(self._shapes, self.at):
+                    hat, side, memory = codec.entropy.read(self._reader, shape, codec.quantizer, memory, k, fine)
+                    self._read.put(Latent(hat, side))
+                self._reader.finish()
+            self._memory = memory
         except BaseException as error:
-            out.put(error)
+            self._failed = error
+        self._read.put(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from vcodec import bitstream, media
 from vcodec.errors import DamagedError, InputError, UnsupportedError
 
 if TYPE_CHECKING:
-    from vcodec.codec import Codec, State
+    from vcodec.codec import Codec, Grid, Parsing, State
 
 __all__ = ["AUDIO_SLACK_S", "MAX_PIXELS", "Decoding", "Picture", "Span", "Trim", "find_span", "video_info"]
 
@@ -156,6 +156,8 @@ class Decoding:
                 reader.seek(max(0, self._span.first - self._slack))
         self._playback = bitstream.Playback(reader, strict=strict)
         self._state: State | None = None
+        self._parsed: tuple[bitstream.VideoChunk, Parsing] | None = None
+        self._looks_ahead = reader.seekable()  # a pipe's pictures are shown as they come
         self._last_good: tuple[media.Plane, ...] | None = None
         self._early: list[bitstream.Lost] = []
 
@@ -174,10 +176,14 @@ class Decoding:
 
     def __iter__(self) -> Iterator[Picture | media.AudioPacket]:
         span = self._span
+        heard: list[bitstream.AudioPacket] = []  # behind the chunk that is parsed
         for item in self._playback:
             if isinstance(item, bitstream.AudioPacket):
                 if self._is_heard(item):
-                    yield _audio_packet(item)
+                    heard.append(item)
+                if self._parsed is None:
+                    yield from map(_audio_packet, heard)
+                    heard.clear()
                 continue
             if span.stop is not None and item.first_frame >= span.stop:
                 if item.first_frame < span.stop + self._slack:
@@ -185,47 +191,79 @@ class Decoding:
                 break
             if item.first_frame + item.frames <= self._decode_from:
                 continue
-            for picture in self._pictures(item):
-                if span.first <= picture.number and (span.stop is None or picture.number < span.stop):
-                    yield picture
+            # while a chunk of a file is parsed, the one before it is drawn
+            begun = self._begin(item) if isinstance(item, bitstream.VideoChunk) else None
+            yield from self._shown(self._drawn())
+            yield from map(_audio_packet, heard)
+            heard.clear()
+            if isinstance(item, bitstream.Lost):
+                yield from self._shown(self._missing(item))
+            elif begun is not None and self._reads(item, begun):
+                self._parsed = item, begun
+                if not self._looks_ahead:
+                    yield from self._shown(self._drawn())
+        yield from self._shown(self._drawn())
+        yield from map(_audio_packet, heard)
         if self._early:
             raise DamagedError("not one frame of the file can be decoded")
+
+    def _shown(self, pictures: Iterable[Picture]) -> Iterator[Picture]:
+        """Those of the span."""
+        for picture in pictures:
+            if self._span.first <= picture.number and (self._span.stop is None or picture.number < self._span.stop):
+                yield picture
 
     def _is_heard(self, packet: bitstream.AudioPacket) -> bool:
         tick = self._header.audio[packet.stream].time_base / self._header.time_base
         begin, end = self._span.begin, self._span.end
         return (begin is None or packet.pts * tick >= begin) and (end is None or packet.pts * tick < end)
 
-    def _pictures(self, item: bitstream.VideoChunk | bitstream.Lost) -> Iterator[Picture]:
-        if isinstance(item, bitstream.Lost):
-            if self._last_good is None:
-                self._early.append(item)
-            else:
-                yield from self._conceal(item, self._last_good)
+    def _begin(self, chunk: bitstream.VideoChunk) -> Parsing | None:
+        """Begin to parse a chunk; None where that cannot even begin."""
+        before = None if chunk.keyframe else self._state if self._parsed is None else self._parsed[1]
+        grid = self._grid(chunk)
+        try:
+            if chunk.frames > self._codec.chunk_frames + (self._codec.lead_frames if chunk.keyframe else 0):
+                raise DamagedError(f"a chunk of {chunk.frames} frames; {self._codec.name} does not make such")
+            return self._codec.parse(chunk.payload, chunk.symbols, grid, before, self._settings)
+        except DamagedError:
+            self._playback.drop(chunk)
+            return None
+
+    def _reads(self, chunk: bitstream.VideoChunk, begun: Parsing) -> bool:
+        """Whether a chunk parses to its end; what follows it is asked for only then."""
+        try:
+            begun.memory()
+        except DamagedError:
+            self._playback.drop(chunk)
+            return False
+        return True
+
+    def _drawn(self) -> Iterator[Picture]:
+        """The pictures of the chunk that was parsed, and before them those lost at the start."""
+        if self._parsed is None:
             return
-        for place, planes in enumerate(self._decode(item)):
+        (chunk, begun), self._parsed = self._parsed, None
+        grid = self._grid(chunk)
+        clip, self._state = self._codec.draw(begun, None if chunk.keyframe else self._state)
+        for place, planes in enumerate(self._codec.to_frames(clip, grid, self._settings)):
             self._last_good = planes
             early, self._early = self._early, []
             for lost in early:
                 yield from self._conceal(lost, planes)
-            number = item.first_frame + place
+            number = chunk.first_frame + place
             yield Picture(number, media.Frame(planes, self._playback.pts(number)))
 
-    def _decode(self, chunk: bitstream.VideoChunk) -> list[tuple[media.Plane, ...]]:
+    def _missing(self, item: bitstream.Lost) -> Iterator[Picture]:
+        if self._last_good is None:
+            self._early.append(item)
+        else:
+            yield from self._conceal(item, self._last_good)
+
+    def _grid(self, chunk: bitstream.VideoChunk) -> Grid:
         from vcodec.codec import Grid
 
-        if chunk.keyframe:
-            self._state = None
-        grid = Grid(chunk.frames, self._header.height, self._header.width)
-        try:
-            if chunk.frames > self._codec.chunk_frames + (self._codec.lead_frames if chunk.keyframe else 0):
-                raise DamagedError(f"a chunk of {chunk.frames} frames; {self._codec.name} does not make such")
-            clip, self._state = self._codec.decompress(chunk.payload, chunk.symbols, grid, self._state, self._settings)
-        except DamagedError:
-            self._playback.drop(chunk)
-            return []
-        frames: list[tuple[media.Plane, ...]] = self._codec.to_frames(clip, grid, self._settings)
-        return frames
+        return Grid(chunk.frames, self._header.height, self._header.width)
 
     def _conceal(self, lost: bitstream.Lost, planes: tuple[media.Plane, ...]) -> Iterator[Picture]:
         for number in range(lost.first_frame, lost.first_frame + lost.frames):

@@ -42,6 +42,7 @@ __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 KEY, INTER = 0, 1
 CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1: what 6:1:1 in decibels comes to
 _FINE = 1 / 32  # what an output of 1 of a network is worth: eight 8-bit levels
+_KEY_WORTH = 2.0  # of a keyframe's squared error, beside what looking ahead says: by measurement
 THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
 
 
@@ -306,7 +307,8 @@ class QAE(Backbone):
             side = self._moved((luma, chroma), state, advice or Advice(None, self.weight), price(k))
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p)
-        weight = self.weight if advice is None else self.weight * advice.weight
+        worth = _KEY_WORTH if state is None else 1.0
+        weight = self.weight * worth * (1.0 if advice is None else advice.weight)
         return Latent(values[:, :, None], side, weight, p), state
 
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:

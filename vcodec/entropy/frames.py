@@ -20,6 +20,7 @@ from torch import Tensor
 
 from vcodec.entropy import choosing
 from vcodec.entropy.context import FrozenContext
+from vcodec.entropy.keyframes import KEY_WIDTH, KeyContext
 from vcodec.entropy.lattice import Port, ReadPort, WritePort, code_choice, code_flags, code_maps
 from vcodec.entropy.observed import ACTIVITY_LEVELS, TABLES, roughness
 from vcodec.entropy.steps import KeySteps, merged, steps_of
@@ -121,8 +122,10 @@ class FrameEntropy:
 
     @staticmethod
     def macs(channels: int, shape: Any) -> dict[str, float]:
-        """Multiply-accumulates of a chunk; the encoder runs the networks twice (choosing moves the tables)."""
-        once = float(FrozenContext.macs(channels) * shape.steps * shape.height * shape.width)
+        """Multiply-accumulates of a chunk that begins with a keyframe; an encoder runs most of it twice."""
+        place = shape.height * shape.width
+        inter = FrozenContext.macs(channels)
+        once = float(place * (KeyContext.macs(channels, KEY_WIDTH) + (shape.steps - 1) * inter))
         return {"encode": 2 * once, "decode": once}
 
     def to(self, device: torch.device) -> None:

@@ -39,8 +39,9 @@ from vcodec.entropy.observed import (
 )
 from vcodec.scale import LevelTable
 
-__all__ = ["STEPS", "FrozenKeyContext", "KeyContext", "key_steps"]
+__all__ = ["KEY_WIDTH", "STEPS", "FrozenKeyContext", "KeyContext", "key_steps"]
 
+KEY_WIDTH = 64  # channels inside, of a released model
 _BANDS = 4
 STEPS = 2 * _BANDS
 _LUMA_BANDS, _CHROMA_BANDS = (3, 10, 28), (1, 3, 8)  # of 64 and 16 coefficients: where the next band begins
@@ -119,6 +120,11 @@ class KeyContext(nn.Module):
             outputs = outputs.index_add(1, channels, found.float() * masks[number, channels])
             known = known + size * masks[number]
         return tabulated(outputs), act
+
+    @staticmethod
+    def macs(channels: int, width: int) -> int:
+        """Multiply-accumulates at each latent position."""
+        return STEPS * 9 * (channels + ACTIVITY_LEVELS - 1 + width) * width + 2 * channels * width
 
     def freeze(self) -> dict[str, Tensor]:
         """Integer tensors of the frozen form, by name."""

@@ -16,6 +16,7 @@ from vcodec.checkpoint import Parts, load_codec, new_parts
 from vcodec.codec import Codec
 from vcodec.datasets.base import Dataset
 from vcodec.entropy.context import ContextConfig, ContextNet
+from vcodec.entropy.keyframes import KEY_WIDTH
 from vcodec.errors import InputError, UsageError, WeightsError
 from vcodec.registry import codec_entry
 from vcodec.training.adapting import adapted
@@ -31,13 +32,12 @@ __all__ = ["FREEZERS", "OBJECTIVES", "frozen", "new_objective", "start_of"]
 
 Shown = Callable[[int, int], None]
 Finished = tuple[Codec, dict[str, Any]]
-_KEY_WIDTH = 64  # channels inside the context networks of keyframes
 
 
 def _rate_distortion(parts: Parts, plan: Recipe, start: Codec | None) -> nn.Module:
     keys = None if start is None else start.entropy.net.keys
     # adapting keeps the start's contexts; all else is given networks for keyframes
-    key_width = keys.width if keys is not None else 0 if plan.finish == "adapt" else _KEY_WIDTH
+    key_width = keys.width if keys is not None else 0 if plan.finish == "adapt" else KEY_WIDTH
     context = ContextNet(ContextConfig(parts.backbone.latent_channels, key_width=key_width))
     if start is not None:
         context.thaw(start.entropy.tensors())

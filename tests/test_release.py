@@ -20,9 +20,9 @@ from vcodec.backbones.qae import QAE
 from vcodec.checkpoint import bundled_path, load_codec, save_codec
 from vcodec.codec import Grid, Settings
 from vcodec.entropy.tables import SymbolReader
-from vcodec.errors import WeightsError
+from vcodec.errors import UsageError, WeightsError
 from vcodec.registry import CODECS
-from vcodec.scale import cascaded
+from vcodec.scale import LAMBDA, cascaded, step_at
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -129,6 +129,23 @@ def test_larger_k_is_better_and_larger(tmp_path: Path) -> None:
         now = (report["file_bytes"], -error)
         assert now[0] > last[0] and (last[0] == 0 or now[1] > last[1]), k
         last = now
+
+
+def test_effort_pays(tmp_path: Path) -> None:
+    """More looks at each frame take less of distortion + λ·bits, in files that decode like any other."""
+    clip = tmp_path / "in.mp4"
+    make_clip(clip, frames=10, size=(96, 64))
+    source = frames_of(clip)
+    costs = []
+    for effort in (0, 3):
+        report = vcodec.encode(clip, tmp_path / "x.vae", k=24, audio=False, overwrite=True, effort=effort)
+        with vcodec.open(tmp_path / "x.vae") as video:
+            decoded = list(video.frames())
+        error = sum(((a[0].astype(float) - b[0]) ** 2).sum() for a, b in zip(source, decoded))
+        costs.append(error / (LAMBDA * step_at(24, 0) ** 2) + 8 * report["file_bytes"])
+    assert len(decoded) == 10 and costs[1] < costs[0]
+    with pytest.raises(UsageError, match="0 to 9"):
+        vcodec.encode(clip, tmp_path / "x.vae", effort=10, overwrite=True)
 
 
 def test_damage_is_found_and_confined(tmp_path: Path) -> None:

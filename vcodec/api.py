@@ -27,6 +27,7 @@ from vcodec.vaefile import Source, VaeFile, damage_text, open, open_source
 __all__ = ["DEFAULT_K", "Progress", "VaeFile", "decode", "encode", "open"]
 
 DEFAULT_K = 32
+MAX_EFFORT = 9
 
 
 def encode(
@@ -41,6 +42,7 @@ def encode(
     psnr: float | None = None,
     gop: int = DEFAULT_GOP,
     scene_cuts: bool = True,
+    effort: int = 0,
     start: float = 0.0,
     duration: float | None = None,
     audio: bool = True,
@@ -63,7 +65,9 @@ def encode(
     k: codebook levels, 2..256, default 32; fine: small steps of the rate around k, -128..127. Instead of k
     one of: bitrate (bits a second) or size (bytes), both of the whole file with its sound, psnr (dB, mean
     over the frames of luma PSNR); k and fine are then searched, see `vcodec.search`. gop: most frames from
-    keyframe to keyframe; scene_cuts: begin one at each cut as well. start, duration: seconds. fps: rate of
+    keyframe to keyframe; scene_cuts: begin one at each cut as well. effort: 0..9, how often more an encoder
+    that predicts from decoded frames looks at what a frame's latent decodes to, and mends it: slower, fewer
+    bytes, the same format. start, duration: seconds. fps: rate of
     a source without times. weights: a checkpoint file in place of the bundled one. threads: of torch, in
     this process from now on. max_memory: bytes that the networks of a video VAE may take, beside their weights;
     pictures that need more are refused before anything is allocated (default: what the machine has).
@@ -85,7 +89,9 @@ def encode(
         scene_cuts,
     )
     checkpoint = weights_data(coding.codec) if embed_weights else b""
-    coding.codec.max_memory = max_memory
+    if not 0 <= effort <= MAX_EFFORT:
+        raise UsageError(f"an effort of {effort} is not possible: choose 0 to {MAX_EFFORT}")
+    coding.codec.max_memory, coding.codec.effort = max_memory, effort
     job, search = Job(footage, checkpoint, progress), None
     if k is None and given:
         goal = Goal(bitrate=bitrate, size=size, psnr=psnr)

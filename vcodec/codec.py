@@ -104,6 +104,7 @@ class Codec:
         self.weights_sha256 = weights_sha256
         self.device = torch.device("cpu")
         self.max_memory: int | None = None  # bytes that a step may take; None: what the machine has
+        self.effort = 0  # of encoding, 0..9: looks at a step beside those that its backbone wants
         self.config: dict[str, Any] = {}  # effective configuration, as the checkpoint keeps it
         for module in (backbone, quantizer):
             module.requires_grad_(False)
@@ -250,14 +251,21 @@ class Codec:
                 k, fine = self._at(settings, steps)
                 steps += 1
                 latent, after = self.backbone.encode_advised(part, inner, k, advice[0] if advice else None)
-                plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
-                written.append(behind.submit(self.entropy.emit, writer, plan))
-                memory = plan.after
-                if self.backbone.closed_loop:
+                looks = self.backbone.looks(inner, self.effort)
+                while True:
+                    plan = self.entropy.choose(
+                        latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine
+                    )
+                    if not self.backbone.closed_loop:
+                        break
                     known = Latent(plan.hat, plan.side, None, latent.scratch)
                     part_hat, after = self.backbone.decode(known, inner, k)
-                    decoded.append(part_hat)
-                inner = after
+                    if looks == 0:
+                        decoded.append(part_hat)
+                        break
+                    latent.values, looks = self.backbone.corrected(part, latent, plan.hat, part_hat), looks - 1
+                written.append(behind.submit(self.entropy.emit, writer, plan))
+                memory, inner = plan.after, after
         for job in written:
             job.result()
         data = writer.finish()

@@ -119,6 +119,17 @@ class Backbone(nn.Module, ABC):
         """As encode, with what look_ahead said of the step (None: nothing)."""
         return self.encode(clip, state, k)
 
+    def looks(self, state: Any, effort: int) -> int:
+        """How often a step is worth another look, once it is known what its latent decodes to (closed loop).
+
+        effort: 0..9, of encoding; 0 is what is usual.
+        """
+        return 0
+
+    def corrected(self, clip: Tensor, latent: Latent, hat: Tensor, shown: Tensor) -> Tensor:
+        """Values of a latent nearer to what decodes to the clip, where its levels hat decoded to ``shown``."""
+        return latent.values
+
     @abstractmethod
     def decode(self, latent: Latent, state: Any, k: int) -> tuple[Tensor, Any]:
         """Clip of one step, and the state that the next step starts from."""

@@ -43,6 +43,7 @@ KEY, INTER = 0, 1
 CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1: what 6:1:1 in decibels comes to
 _FINE = 1 / 32  # what an output of 1 of a network is worth: eight 8-bit levels
 _KEY_WORTH = 2.0  # of a keyframe's squared error, beside what looking ahead says: by measurement
+_KEY_LOOKS = 2  # at a keyframe's latent, beside the first
 THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
 
 
@@ -310,6 +311,14 @@ class QAE(Backbone):
         worth = _KEY_WORTH if state is None else 1.0
         weight = self.weight * worth * (1.0 if advice is None else advice.weight)
         return Latent(values[:, :, None], side, weight, p), state
+
+    def looks(self, state: QAEState | None, effort: int) -> int:
+        return effort if state is not None else _KEY_LOOKS * (1 + effort)
+
+    def corrected(self, clip: Tensor, latent: Latent, hat: Tensor, shown: Tensor) -> Tensor:
+        """Half way to where the linear path sends what is missing: near enough, the networks only bend it."""
+        missing = F.conv2d(self.blocks((clip - shown)[:, :, 0]), self.forward_basis) * 255.0
+        return (latent.values + hat + missing[:, :, None]) / 2
 
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)

@@ -40,6 +40,9 @@ def encode(
     scene_cuts: Annotated[
         bool, typer.Option("--scene-cuts/--no-scene-cuts", help="A keyframe at each cut of the footage.")
     ] = True,
+    effort: Annotated[
+        int, typer.Option("--effort", min=0, max=9, help="Look longer at each frame: slower, fewer bytes (qae).")
+    ] = 0,
     start: options.Start = "0",  # type: ignore[assignment]
     duration: options.Duration = None,
     audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Copy the sound.")] = True,
@@ -86,6 +89,7 @@ def encode(
         "psnr": psnr,
         "gop": gop,
         "scene_cuts": scene_cuts,
+        "effort": effort,
         "start": start,
         "duration": duration,
         "audio": audio,

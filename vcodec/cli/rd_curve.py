@@ -41,6 +41,7 @@ def rd_curve(
         str | None, typer.Option("--crf", metavar="N,N,...", help="Of every anchor, in place of its own seven.")
     ] = None,
     gop: Annotated[int, typer.Option("--gop", min=1, max=65535, metavar="N", help="Most frames in a GOP.")] = 128,
+    effort: Annotated[int, typer.Option("--effort", min=0, max=9, metavar="N", help="Of encoding, as in encode.")] = 0,
     frames: Annotated[int | None, typer.Option("--frames", min=1, metavar="N", help="Take no more frames.")] = None,
     duration: options.Duration = None,
     cache: Annotated[
@@ -78,6 +79,7 @@ def rd_curve(
         anchors=[parse_anchor(name) for name in dict.fromkeys(names)],
         crf=sorted(set(options.parse_integers(crf))) if crf else (),
         gop=gop,
+        effort=effort,
         weights=weights,
         device=device,
         threads=threads,

@@ -41,6 +41,7 @@ class CodecPoint:
     weights_sha256: str
     device: str
     threads: int | None
+    effort: int = 0
 
     @property
     def setting(self) -> dict[str, int]:
@@ -108,6 +109,7 @@ def _vcodec(source: Path, coded: Path, back: Path, point: CodecPoint) -> dict[st
         codec=point.codec,
         k=point.k,
         gop=point.gop,
+        effort=point.effort,
         audio=False,
         weights=point.weights,
         device=point.device,

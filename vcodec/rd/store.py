@@ -41,6 +41,7 @@ def point_key(clip: Clip, point: Point) -> str:
             "weights": point.weights_sha256,
             "device": point.device,
         }
+        facts |= {"effort": point.effort} if point.effort else {}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 

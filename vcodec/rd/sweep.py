@@ -59,6 +59,7 @@ class Sweep:
     anchors: Sequence[Anchor] = ()
     crf: Sequence[int] = ()
     gop: int = DEFAULT_GOP
+    effort: int = 0
     weights: Path | None = None
     device: str = "auto"
     threads: int | None = None
@@ -124,7 +125,7 @@ def _units(clips: Sequence[Clip], sweep: Sweep) -> Iterator[_Unit]:
     for clip in clips:
         for name in sweep.codecs:
             for k in sweep.ks:
-                options = (sweep.gop, sweep.weights, hashes[name], sweep.device, sweep.threads)
+                options = (sweep.gop, sweep.weights, hashes[name], sweep.device, sweep.threads, sweep.effort)
                 point: Point = CodecPoint(name, k, *options)
                 yield _Unit(clip, name, point, point_key(clip, point))
         for anchor in sweep.anchors:
@@ -203,7 +204,9 @@ def _curves(units: Sequence[_Unit], records: dict[str, dict[str, Any]], sweep: S
     commands = {anchor.name: anchor.command(sweep.gop) for anchor in sweep.anchors}
     weights = f" --weights {sweep.weights}" if sweep.weights else ""
     for name in sweep.codecs:
-        commands[name] = f"vcodec encode INPUT --codec {name} --k K --gop {sweep.gop} --no-audio{weights} -o OUTPUT.vae"
+        effort = f" --effort {sweep.effort}" if sweep.effort else ""
+        options = f"--codec {name} --k K --gop {sweep.gop}{effort} --no-audio{weights}"
+        commands[name] = f"vcodec encode INPUT {options} -o OUTPUT.vae"
     curves: dict[tuple[str, str], dict[str, Any]] = {}
     for unit in units:
         kind = "codec" if isinstance(unit.point, CodecPoint) else "anchor"

@@ -3,8 +3,8 @@
     python examples/train_release.py FOOTAGE [--codec qae] [--recipe FILE] [--minutes 60] [--threads 1] [--resume]
 
 FOOTAGE is a folder of videos; every ninth is held back.  The checkpoint goes to vcodec/weights.  The fourth and
-fifth releases went on from the one before with --recipe examples/qae_release.toml; without
---recipe training starts from nothing.
+fifth releases of qae went on from the one before with --recipe examples/qae_release.toml, the sixth with
+examples/train_keyframes.py; without --recipe training starts from nothing.
 """
 
 from __future__ import annotations

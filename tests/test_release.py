@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import vcodec
 from tests.clips import make_clip
 from tests.models import small_codec
-from vcodec import bitstream, media
+from vcodec import bitstream, media, models
 from vcodec.backbones.qae import QAE
 from vcodec.checkpoint import bundled_path, load_codec, save_codec
 from vcodec.codec import Grid, Settings
@@ -199,6 +200,17 @@ def test_readme_examples_run(tmp_path: Path) -> None:
     for command in set(re.findall(r"^\$? ?vcodec ([a-z-]+)", text, re.M)):
         assert command in help_text
     assert "@" not in re.sub(r"```.*?```", "", text, flags=re.S), "a figure is missing"
+
+
+def test_embedded_weights_are_packed() -> None:
+    """What is embedded is smaller than the checkpoint and gives the same codec; damaged or endless, it is refused."""
+    codec = load_codec("qae")
+    data = models.weights_data(codec)
+    assert len(data) < 0.75 * bundled_path("qae").stat().st_size
+    assert models._load_data(data, "cpu").weights_sha256 == codec.weights_sha256
+    for bad in (data[:-40], data[:2000] + bytes(50) + data[2050:], lzma.compress(bytes(models._PACKED_MOST + 9))):
+        with pytest.raises(WeightsError):
+            models._load_data(bad, "cpu")
 
 
 def write_golden() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import lzma
 import os
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["codec_for_decoding", "codec_for_encoding", "device_named", "model_folder", "weights_data"]
 
 
+_XZ = b"\xfd7zXZ\x00"  # how packed data begins
+_PACKED_MOST, _PRESET = 2**25, 3  # bytes of a checkpoint that is packed; how hard
 _LARGE = 300_000  # samples a frame from which decoding gains by a second thread inside an operation
 
 
@@ -95,13 +98,14 @@ def codec_for_decoding(
 
 
 def weights_data(codec: Codec) -> bytes:
-    """The checkpoint of a codec as bytes, for embedding."""
+    """The checkpoint of a codec as bytes, for embedding: packed (xz), unless it is so large that this takes long."""
     from vcodec.checkpoint import save_codec
 
     with tempfile.TemporaryDirectory(prefix="vcodec-") as folder:
         path = Path(folder) / "codec.safetensors"
         save_codec(codec, path)
-        return path.read_bytes()
+        data = path.read_bytes()
+    return lzma.compress(data, preset=_PRESET) if len(data) <= _PACKED_MOST else data
 
 
 def _load(name_or_path: str | Path, device: str) -> Codec:
@@ -115,8 +119,20 @@ def _load(name_or_path: str | Path, device: str) -> Codec:
 def _load_data(data: bytes, device: str) -> Codec:
     with tempfile.TemporaryDirectory(prefix="vcodec-") as folder:
         path = Path(folder) / "codec.safetensors"
-        path.write_bytes(data)
+        path.write_bytes(_unpacked(data) if data.startswith(_XZ) else data)
         return _load(path, device)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """A packed checkpoint; raises WeightsError where it is damaged, or larger than any that is packed."""
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+    try:
+        out = unpacker.decompress(data, _PACKED_MOST + 1)
+    except lzma.LZMAError as error:
+        raise WeightsError(f"embedded weights cannot be unpacked ({error})") from error
+    if not unpacker.eof or len(out) > _PACKED_MOST:
+        raise WeightsError(f"embedded weights do not end, or unpack to more than {_PACKED_MOST} bytes")
+    return out
 
 
 def _use_threads(threads: int | None) -> None:

@@ -9,6 +9,7 @@ tables, three to four times sooner.  Maps lie channels last; a convolution gathe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from vcodec.entropy.integer import ACTIVATION_MAX, ACTIVATION_ONE, SUM_ONE, WEIG
 from vcodec.entropy.observed import ACTIVITY_LEVELS, COUNT_MAX, TABLE_STEP, TABLES
 from vcodec.loops import KEPT
 
-__all__ = ["EightBitContext", "fast_here"]
+__all__ = ["EightBitContext", "EightBitStep", "fast_here"]
 
 Bytes = npt.NDArray[np.int8]
 Sums = npt.NDArray[np.int32]
@@ -176,29 +177,64 @@ class EightBitContext:
     def step_a(self, act: Tensor, history: Sums, k: int, kind: int) -> tuple[Tensor, Features]:
         """As FrozenContext.step_a."""
         h, w = 2 * act.shape[2], 2 * act.shape[3]
-        marks = np.empty((h, w, ACTIVITY_LEVELS - 1), np.int8)
-        _marked(act[0, 0].numpy().astype(np.int64), marks)
-        x = self._settled(self._marks.sums(marks), history, "past", k, kind).reshape(h, w, -1)
+        x = self._settled(self._marks.sums(_levels(act)), history, "past", k, kind).reshape(h, w, -1)
         deep = self._deep.sums(x)
         x = self._settled(deep, np.zeros_like(deep), "deep", k, kind).reshape(h, w, -1)
-        return self._numbers(self._head_a.sums(x), "head_a", k, kind, h, w), Features(x)
+        return _numbers(self._head_a.sums(x), self._offsets["head_a"][kind, k], h, w), Features(x)
 
     def step_b(self, known: Tensor, features: Features, k: int, kind: int) -> Tensor:
         """As FrozenContext.step_b."""
         h, w = known.shape[2:]
         both = self._known.sums(_observed(known, known[:, :0])), self._again.sums(features.bytes)
         y = self._settled(*both, "known", k, kind).reshape(h, w, -1)
-        return self._numbers(self._head_b.sums(y), "head_b", k, kind, h, w)
+        return _numbers(self._head_b.sums(y), self._offsets["head_b"][kind, k], h, w)
 
     def _settled(self, sums: Sums, more: Sums, name: str, k: int, kind: int) -> Bytes:
-        out = np.empty(sums.shape, np.int8)
-        _settle(sums, more, self._offsets[name][kind, k], out)
-        return out
+        return _activations(sums, more, self._offsets[name][kind, k])
 
-    def _numbers(self, sums: Sums, name: str, k: int, kind: int, h: int, w: int) -> Tensor:
-        out = np.empty((sums.shape[1], len(sums)), np.float32)
-        _number(sums, self._offsets[name][kind, k], out)
-        return torch.from_numpy(out).view(1, -1, h, w)
+
+class EightBitStep:
+    """As a step of FrozenKeyContext, of one frame on the CPU: three convolutions, one after the other."""
+
+    def __init__(self, weights: Sequence[Tensor], offsets: Sequence[Tensor]) -> None:
+        """weights [O,I,k,k] of each; offsets [257,O] of each."""
+        marks = ACTIVITY_LEVELS - 1
+        first, deep, head = weights
+        self._marks, self._known = _Layer.of(first[:, :marks], 0), _Layer.of(first[:, marks:], 0)
+        self._deep, self._head = _Layer.of(deep, _ZERO), _Layer.of(head, _ZERO)
+        biases = (0, self._deep.bias, self._head.bias)
+        self._offsets: list[Sums] = [
+            (o.to(torch.int32).numpy() + bias).astype(np.int32) for o, bias in zip(offsets, biases, strict=True)
+        ]
+
+    def tables(self, act: Tensor, known: Tensor, k: int) -> Tensor:
+        """Table numbers [1,O,h,w] of the step's channels."""
+        h, w = known.shape[2:]
+        one, two, three = (o[k] for o in self._offsets)
+        seen = self._known.sums(_observed(known, known[:, :0]))
+        x = _activations(self._marks.sums(_levels(act)), seen, one).reshape(h, w, -1)
+        deep = self._deep.sums(x)
+        x = _activations(deep, np.zeros_like(deep), two).reshape(h, w, -1)
+        return _numbers(self._head.sums(x), three, h, w)
+
+
+def _levels(act: Tensor) -> Bytes:
+    """Activity [1,1,h/2,w/2] -> [h,w,9]."""
+    out = np.empty((2 * act.shape[2], 2 * act.shape[3], ACTIVITY_LEVELS - 1), np.int8)
+    _marked(act[0, 0].numpy().astype(np.int64), out)
+    return out
+
+
+def _activations(sums: Sums, more: Sums, offset: Sums) -> Bytes:
+    out = np.empty(sums.shape, np.int8)
+    _settle(sums, more, offset, out)
+    return out
+
+
+def _numbers(sums: Sums, offset: Sums, h: int, w: int) -> Tensor:
+    out = np.empty((sums.shape[1], len(sums)), np.float32)
+    _number(sums, offset, out)
+    return torch.from_numpy(out).view(1, -1, h, w)
 
 
 def _observed(index: Tensor, rough: Tensor) -> Bytes:

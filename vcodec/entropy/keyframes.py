@@ -17,6 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from vcodec.entropy.eightbit import EightBitStep, fast_here
 from vcodec.entropy.integer import (
     ACTIVATION_MAX,
     ACTIVATION_ONE,
@@ -153,6 +154,7 @@ class FrozenKeyContext:
         inputs = [ACTIVATION_ONE, COUNT_MAX * ACTIVATION_ONE]
         self._layers: list[tuple[FrozenConv, ...]] = []
         self._offsets: list[tuple[Tensor, ...]] = []
+        self._eight_bit: list[EightBitStep] = []
         for number in range(STEPS):
             weights = [tensors[f"{number}.{n}"].float() for n in _CONVS]
             offsets = tuple(tensors[f"{number}.offset.{n}"].float()[0] for n in _CONVS)
@@ -163,6 +165,8 @@ class FrozenKeyContext:
                 tuple(FrozenConv(s, t, int(o.abs().max())) for s, t, o in zip(shares, tops, offsets, strict=True))
             )
             self._offsets.append(offsets)
+            if fast_here():
+                self._eight_bit.append(EightBitStep(weights, offsets))
         self.width = len(tensors["0.first"])  # channels inside
         self.device = torch.device("cpu")
 
@@ -173,16 +177,21 @@ class FrozenKeyContext:
                 layer.to(device)
         self._offsets = [tuple(o.to(device) for o in offsets) for offsets in self._offsets]
         self.device = device
+        if device.type != "cpu":
+            self._eight_bit = []
 
     def tables(self, number: int, act: Tensor, known: Tensor, k: int) -> Tensor:
         """activity [B,1,h/2,w/2]; known: indices of the steps before, zero elsewhere -> table numbers [B,C,h,w].
 
         They are valid in this step.
         """
-        first, deep, head = self._layers[number]
-        one, two, three = (o[k].expand(len(act), -1) for o in self._offsets[number])
-        x = first([thermometer(act) * ACTIVATION_ONE, counts(known) * ACTIVATION_ONE], one)
-        found = head([deep([x], two)], three, TABLES - 1, SUM_ONE // TABLE_STEP)
+        if self._eight_bit and len(act) == 1:
+            found = self._eight_bit[number].tables(act, known, k)
+        else:
+            first, deep, head = self._layers[number]
+            one, two, three = (o[k].expand(len(act), -1) for o in self._offsets[number])
+            x = first([thermometer(act) * ACTIVATION_ONE, counts(known) * ACTIVATION_ONE], one)
+            found = head([deep([x], two)], three, TABLES - 1, SUM_ONE // TABLE_STEP)
         out = torch.zeros_like(known, dtype=found.dtype)
         out[:, _channels(number // 2).to(out.device)] = found
         return out

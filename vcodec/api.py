@@ -67,10 +67,10 @@ def encode(
     over the frames of luma PSNR); k and fine are then searched, see `vcodec.search`. gop: most frames from
     keyframe to keyframe; scene_cuts: begin one at each cut as well. effort: 0..9, how often more an encoder
     that predicts from decoded frames looks at what a frame's latent decodes to, and mends it: slower, fewer
-    bytes, the same format. start, duration: seconds. fps: rate of
-    a source without times. weights: a checkpoint file in place of the bundled one. threads: of torch, in
-    this process from now on. max_memory: bytes that the networks of a video VAE may take, beside their weights;
-    pictures that need more are refused before anything is allocated (default: what the machine has).
+    bytes, the same format. start, duration: seconds. fps: rate of a source without times. weights: a checkpoint
+    file in place of the bundled one. threads: of torch, in this process from now on. max_memory: bytes that the
+    networks of a video VAE may take, beside their weights; pictures that need more are refused before anything is
+    allocated (default: what the machine has).
 
     Raises MediaError, OutputError, InputError, UnknownNameError, WeightsError, UsageError.
     """
@@ -78,6 +78,8 @@ def encode(
     goals = {"k": k, "bitrate": bitrate, "size": size, "psnr": psnr}
     if len(given := [name for name, value in goals.items() if value is not None]) > 1:
         raise UsageError(f"{' and '.join(given)} cannot go together; choose one")
+    if not 0 <= effort <= MAX_EFFORT:
+        raise UsageError(f"an effort of {effort} is not possible: choose 0 to {MAX_EFFORT}")
     from vcodec.codec import Settings
 
     check_target(target, source, overwrite=overwrite)
@@ -89,8 +91,6 @@ def encode(
         scene_cuts,
     )
     checkpoint = weights_data(coding.codec) if embed_weights else b""
-    if not 0 <= effort <= MAX_EFFORT:
-        raise UsageError(f"an effort of {effort} is not possible: choose 0 to {MAX_EFFORT}")
     coding.codec.max_memory, coding.codec.effort = max_memory, effort
     job, search = Job(footage, checkpoint, progress), None
     if k is None and given:

@@ -357,11 +357,10 @@ class Parsing:
         self.opening = start.backbone if isinstance(start, State) else None
         self.sizes, self.at = sizes, at
         self.steps: int = start.steps + len(sizes)
-        self._codec, self._reader, self._shapes, self._start = codec, reader, shapes, start
         self._read: Queue[Latent | None] = Queue()
         self._memory: Any = None
         self._failed: BaseException | None = None
-        self._thread = Thread(target=self._run, daemon=True)
+        self._thread = Thread(target=self._run, args=(codec, reader, shapes, start), daemon=True)
         self._thread.start()
 
     def step(self) -> Latent:
@@ -379,16 +378,14 @@ class Parsing:
             raise self._failed
         return self._memory
 
-    def _run(self) -> None:
-        codec = self._codec
+    def _run(self, codec: Codec, reader: SymbolReader, shapes: list[tuple[int, ...]], start: State | Parsing) -> None:
         try:
-            memory = self._start.entropy if isinstance(self._start, State) else self._start.memory()
-            self._start = State(None, None, 0)  # what lies behind is not kept
+            memory = start.entropy if isinstance(start, State) else start.memory()
             with torch.inference_mode():
-                for shape, (k, fine) in zip(self._shapes, self.at):
-                    hat, side, memory = codec.entropy.read(self._reader, shape, codec.quantizer, memory, k, fine)
+                for shape, (k, fine) in zip(shapes, self.at):
+                    hat, side, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
                     self._read.put(Latent(hat, side))
-                self._reader.finish()
+                reader.finish()
             self._memory = memory
         except BaseException as error:
             self._failed = error

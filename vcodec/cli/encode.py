@@ -40,9 +40,7 @@ def encode(
     scene_cuts: Annotated[
         bool, typer.Option("--scene-cuts/--no-scene-cuts", help="A keyframe at each cut of the footage.")
     ] = True,
-    effort: Annotated[
-        int, typer.Option("--effort", min=0, max=9, help="Look longer at each frame: slower, fewer bytes (qae).")
-    ] = 0,
+    effort: options.Effort = 0,
     start: options.Start = "0",  # type: ignore[assignment]
     duration: options.Duration = None,
     audio: Annotated[bool, typer.Option("--audio/--no-audio", help="Copy the sound.")] = True,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Device",
     "Duration",
+    "Effort",
     "Force",
     "Json",
     "MaxMemory",
@@ -116,6 +117,10 @@ Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="auto, c
 Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, metavar="N", help="Threads of the networks; default: all cores."),
+]
+Effort = Annotated[
+    int,
+    typer.Option("--effort", min=0, max=9, metavar="N", help="Look longer at each frame: slower, fewer bytes (qae)."),
 ]
 MaxMemory = Annotated[
     int | None,

@@ -41,7 +41,7 @@ def rd_curve(
         str | None, typer.Option("--crf", metavar="N,N,...", help="Of every anchor, in place of its own seven.")
     ] = None,
     gop: Annotated[int, typer.Option("--gop", min=1, max=65535, metavar="N", help="Most frames in a GOP.")] = 128,
-    effort: Annotated[int, typer.Option("--effort", min=0, max=9, metavar="N", help="Of encoding, as in encode.")] = 0,
+    effort: options.Effort = 0,
     frames: Annotated[int | None, typer.Option("--frames", min=1, metavar="N", help="Take no more frames.")] = None,
     duration: options.Duration = None,
     cache: Annotated[

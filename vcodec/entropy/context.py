@@ -26,7 +26,6 @@ from vcodec.entropy.integer import (
     ACTIVATION_MAX,
     ACTIVATION_ONE,
     SUM_ONE,
-    WEIGHT_ONE,
     FrozenConv,
     IntegerConv,
     activate,
@@ -43,6 +42,7 @@ from vcodec.entropy.observed import (
     first_step,
     integer_offsets,
     tabulated,
+    thaw_offsets,
     thermometer,
 )
 from vcodec.scale import LevelTable
@@ -134,14 +134,10 @@ class ContextNet(nn.Module):
     def thaw(self, tensors: dict[str, Tensor]) -> None:
         """Start from a frozen model's integers (training on); one without networks of keyframes leaves them new."""
         own, keys = _parted(tensors)
-        with torch.no_grad():
-            for name in _CONVS:
-                conv = cast(IntegerConv, self.get_submodule(name))
-                conv.weight.copy_(own[name].float() / WEIGHT_ONE)
-            for name, module in self.offsets.items():
-                integers = own[f"offset.{name}"].float() / SUM_ONE
-                table = cast(LevelTable, module).table
-                table.copy_(torch.stack([integers[:, 2 ** (i + 1)] for i in range(table.shape[1])], 1))
+        for name in _CONVS:
+            cast(IntegerConv, self.get_submodule(name)).thaw(own[name])
+        for name, module in self.offsets.items():
+            thaw_offsets(cast(LevelTable, module), own[f"offset.{name}"])
         if keys and self.keys is not None:
             self.keys.thaw(keys)
 

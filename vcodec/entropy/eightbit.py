@@ -61,11 +61,11 @@ def _gather(x: Bytes, side: int, more: npt.NDArray[np.int64], out: Bytes) -> Non
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle(sums: Sums, more: Sums, offset: Sums, out: Bytes) -> None:
-    """Sums [n,O] of two inputs and an offset -> activations out [n,O], as FrozenConv.activations rounds."""
+def _settle(sums: Sums, offset: Sums, out: Bytes) -> None:
+    """Sums [n,O] and an offset -> activations out [n,O], as FrozenConv.activations rounds."""
     for i in range(sums.shape[0]):
         for c in range(sums.shape[1]):
-            value = (sums[i, c] + more[i, c] + offset[c] + _HALF) >> _SHIFT
+            value = (sums[i, c] + offset[c] + _HALF) >> _SHIFT
             out[i, c] = min(max(value, np.int32(0)), np.int32(ACTIVATION_MAX)) + _ZERO
 
 
@@ -149,12 +149,6 @@ class _Layer(NamedTuple):
         return out.numpy()
 
 
-class Features(NamedTuple):
-    """What step A leaves for step B: bytes [h,w,width]."""
-
-    bytes: Bytes
-
-
 class EightBitContext:
     """As FrozenContext, of one frame on the CPU."""
 
@@ -174,23 +168,20 @@ class EightBitContext:
         """As FrozenContext.history, [h·w,width]."""
         return self._past.sums(_observed(past, rough))
 
-    def step_a(self, act: Tensor, history: Sums, k: int, kind: int) -> tuple[Tensor, Features]:
-        """As FrozenContext.step_a."""
+    def step_a(self, act: Tensor, history: Sums, k: int, kind: int) -> tuple[Tensor, Bytes]:
+        """As FrozenContext.step_a; features [h,w,width]."""
         h, w = 2 * act.shape[2], 2 * act.shape[3]
-        x = self._settled(self._marks.sums(_levels(act)), history, "past", k, kind).reshape(h, w, -1)
-        deep = self._deep.sums(x)
-        x = self._settled(deep, np.zeros_like(deep), "deep", k, kind).reshape(h, w, -1)
-        return _numbers(self._head_a.sums(x), self._offsets["head_a"][kind, k], h, w), Features(x)
+        offset = {name: self._offsets[name][kind, k] for name in ("past", "deep", "head_a")}
+        x = _activations(self._marks.sums(_levels(act)) + history, offset["past"], h, w)
+        x = _activations(self._deep.sums(x), offset["deep"], h, w)
+        return _numbers(self._head_a.sums(x), offset["head_a"], h, w), x
 
-    def step_b(self, known: Tensor, features: Features, k: int, kind: int) -> Tensor:
+    def step_b(self, known: Tensor, features: Bytes, k: int, kind: int) -> Tensor:
         """As FrozenContext.step_b."""
         h, w = known.shape[2:]
-        both = self._known.sums(_observed(known, known[:, :0])), self._again.sums(features.bytes)
-        y = self._settled(*both, "known", k, kind).reshape(h, w, -1)
+        total = self._known.sums(_observed(known, known[:, :0])) + self._again.sums(features)
+        y = _activations(total, self._offsets["known"][kind, k], h, w)
         return _numbers(self._head_b.sums(y), self._offsets["head_b"][kind, k], h, w)
-
-    def _settled(self, sums: Sums, more: Sums, name: str, k: int, kind: int) -> Bytes:
-        return _activations(sums, more, self._offsets[name][kind, k])
 
 
 class EightBitStep:
@@ -212,9 +203,8 @@ class EightBitStep:
         h, w = known.shape[2:]
         one, two, three = (o[k] for o in self._offsets)
         seen = self._known.sums(_observed(known, known[:, :0]))
-        x = _activations(self._marks.sums(_levels(act)), seen, one).reshape(h, w, -1)
-        deep = self._deep.sums(x)
-        x = _activations(deep, np.zeros_like(deep), two).reshape(h, w, -1)
+        x = _activations(self._marks.sums(_levels(act)) + seen, one, h, w)
+        x = _activations(self._deep.sums(x), two, h, w)
         return _numbers(self._head.sums(x), three, h, w)
 
 
@@ -225,10 +215,11 @@ def _levels(act: Tensor) -> Bytes:
     return out
 
 
-def _activations(sums: Sums, more: Sums, offset: Sums) -> Bytes:
+def _activations(sums: Sums, offset: Sums, h: int, w: int) -> Bytes:
+    """Sums [h·w,O] -> [h,w,O]."""
     out = np.empty(sums.shape, np.int8)
-    _settle(sums, more, offset, out)
-    return out
+    _settle(sums, offset, out)
+    return out.reshape(h, w, -1)
 
 
 def _numbers(sums: Sums, offset: Sums, h: int, w: int) -> Tensor:

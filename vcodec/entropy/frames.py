@@ -23,7 +23,7 @@ from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import KEY_WIDTH, KeyContext
 from vcodec.entropy.lattice import Port, ReadPort, WritePort, code_choice, code_flags, code_maps
 from vcodec.entropy.observed import ACTIVITY_LEVELS, TABLES, roughness
-from vcodec.entropy.steps import KeySteps, merged, steps_of
+from vcodec.entropy.steps import KeySteps, everywhere, merged, steps_of
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.errors import DamagedError
 from vcodec.scale import LAMBDA, levels_of, step_at
@@ -282,7 +282,7 @@ class FrameEntropy:
             table = _array(merged(through(act), steps.masks))
         else:  # at the tables of step A alone
             table = _array(steps.tables(0, _tensor(act, self.device)[None], wish.scaled))
-            choosing.cheapest(u, limits, table, bits, price, act, np.ones(u.shape, np.bool_), index)
+            choosing.cheapest(u, limits, table, bits, price, act, everywhere(*u.shape), index)
         choosing.worthwhile(u, index, table, bits, price, act, _BLOCK_BITS, kept)
         # then for good, under the tables of what activity has become
         tables = through(kept)

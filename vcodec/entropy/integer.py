@@ -44,6 +44,11 @@ class IntegerConv(nn.Conv2d):
         """Weights as integers over WEIGHT_ONE, float32."""
         return torch.round(self.weight.detach().float().cpu() * WEIGHT_ONE)
 
+    def thaw(self, integers: Tensor) -> None:
+        """Take over what integer_weight gave."""
+        with torch.no_grad():
+            self.weight.copy_(integers.float() / WEIGHT_ONE)
+
 
 class FrozenConv:
     """Exact integer convolution of one or several inputs that are summed."""

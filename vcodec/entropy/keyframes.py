@@ -22,7 +22,6 @@ from vcodec.entropy.integer import (
     ACTIVATION_MAX,
     ACTIVATION_ONE,
     SUM_ONE,
-    WEIGHT_ONE,
     FrozenConv,
     IntegerConv,
     activate,
@@ -36,6 +35,7 @@ from vcodec.entropy.observed import (
     counts,
     integer_offsets,
     tabulated,
+    thaw_offsets,
     thermometer,
 )
 from vcodec.scale import LevelTable
@@ -138,13 +138,10 @@ class KeyContext(nn.Module):
 
     def thaw(self, tensors: dict[str, Tensor]) -> None:
         """Start from a frozen model's integers (training on)."""
-        with torch.no_grad():
-            for number, step in enumerate(self.steps):
-                for name in _CONVS:
-                    cast(IntegerConv, step.get_submodule(name)).weight.copy_(tensors[f"{number}.{name}"] / WEIGHT_ONE)
-                    table = cast(LevelTable, step.offsets[name]).table  # type: ignore[index]
-                    integers = tensors[f"{number}.offset.{name}"].float() / SUM_ONE
-                    table.copy_(torch.stack([integers[:, 2 ** (i + 1)] for i in range(table.shape[1])], 1))
+        for number, step in enumerate(self.steps):
+            for name in _CONVS:
+                cast(IntegerConv, step.get_submodule(name)).thaw(tensors[f"{number}.{name}"])
+                thaw_offsets(cast(LevelTable, step.offsets[name]), tensors[f"{number}.offset.{name}"])  # type: ignore[index]
 
 
 class FrozenKeyContext:

@@ -24,6 +24,7 @@ __all__ = [
     "integer_offsets",
     "roughness",
     "tabulated",
+    "thaw_offsets",
     "thermometer",
     "widths",
 ]
@@ -97,3 +98,10 @@ def integer_offsets(table: LevelTable) -> Tensor:
         values = table(levels_of([k] * kinds), torch.arange(kinds)).detach().float().cpu()
         out[:, k] = torch.round(values * SUM_ONE)
     return out
+
+
+def thaw_offsets(table: LevelTable, integers: Tensor) -> None:
+    """Take over what integer_offsets gave."""
+    values = integers.float() / SUM_ONE
+    with torch.no_grad():
+        table.table.copy_(torch.stack([values[:, 2 ** (i + 1)] for i in range(table.table.shape[1])], 1))

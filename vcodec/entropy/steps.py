@@ -15,7 +15,7 @@ from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import FrozenKeyContext, key_steps
 from vcodec.entropy.observed import first_step
 
-__all__ = ["KeySteps", "Steps", "merged", "steps_of"]
+__all__ = ["KeySteps", "Steps", "everywhere", "merged", "steps_of"]
 
 Mask = npt.NDArray[np.bool_]
 
@@ -24,8 +24,9 @@ def steps_of(net: FrozenContext, past: Tensor | None, rough: Tensor, shape: Sequ
     """Of a frame of shape [1,C,h,w]; past: indices of the frame before, None in a keyframe."""
     if past is None and net.keys is not None:
         return KeySteps(net.keys, shape, k)
-    none = torch.zeros(*shape, device=rough.device)
-    return TwoSteps(net, none if past is None else past, rough, k, 0 if past is None else 1)
+    if past is None:
+        return TwoSteps(net, torch.zeros(*shape, device=rough.device), rough, k, 0)
+    return TwoSteps(net, past, rough, k, 1)
 
 
 class Steps(Protocol):
@@ -72,6 +73,12 @@ class KeySteps:
 def _two_masks(channels: int, h: int, w: int) -> list[Mask]:
     step_a = first_step(channels, h, w)[0].numpy()
     return [step_a, ~step_a]
+
+
+@lru_cache(maxsize=4)
+def everywhere(channels: int, h: int, w: int) -> Mask:
+    """The mask of all indices."""
+    return np.ones((channels, h, w), np.bool_)
 
 
 def merged(tables: list[Tensor], masks: list[Mask]) -> Tensor:

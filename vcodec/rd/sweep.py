@@ -51,7 +51,7 @@ class Sweep:
 
     crf: in place of each anchor's own; empty: those. weights: a checkpoint in place of the bundled ones; its codec
     stands for those named. jobs: points at once, in processes of their own, which slows each: fps are comparable
-    within 1 job. threads: of each encoder and network; None: their own default.
+    within 1 job. effort: of vcodec's encoding. threads: of each encoder and network; None: their own default.
     """
 
     codecs: Sequence[str] = ("qae",)

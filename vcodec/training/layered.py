@@ -99,8 +99,7 @@ class LayerCoding(nn.Module):
         step = torch.tensor([nominal_step(level_of(k)) for k in ks], device=device)
         kind = torch.zeros_like(level, dtype=torch.int64)
         hat, soft = self.codebook(self.backbone.analyse(pictures), level, kind, kind, low, high)
-        none = torch.zeros_like(soft)  # no frame before, and no motion
-        table, act = self.context(soft.detach().round(), none, none[:, :3], level, kind)
+        table, act = self.context.keyframe(soft.detach().round(), level)
         coded = F.interpolate((act > 0).float(), scale_factor=2, mode="nearest")
         bits = (laplace_bits(soft, table, one_sided) * (coded + (1 - coded) * 0.05)).sum((1, 2, 3))
         error = (self.backbone.synthesise(hat) - pictures).square().sum((1, 2, 3)) * 255.0**2

@@ -187,25 +187,27 @@ def _checked(values: dict[str, Any], origin: str) -> Recipe:
     for key, value in values.items():
         if key not in known:
             raise InputError(f"{origin}: unknown field '{key}'; known are {', '.join(sorted(known))}")
-        out[key] = _typed(key, value, getattr(_DEFAULTS, key), origin)
+        item = str if known[key].type == "tuple[str, ...]" else int
+        out[key] = _typed(key, value, getattr(_DEFAULTS, key), item, origin)
     try:
         return dataclasses.replace(_DEFAULTS, **out)
     except InputError as error:
         raise type(error)(f"{origin}: {error}") from error
 
 
-def _typed(key: str, value: Any, wanted: Any, origin: str) -> Any:
+def _typed(key: str, value: Any, wanted: Any, item: type, origin: str) -> Any:
+    """A value as its field wants it, whose default is ``wanted``; item: what its list is of, if it is one."""
     if isinstance(wanted, tuple):
         items = value if isinstance(value, list) else [value]
-        if all(type(v) is (str if key == "only" else int) for v in items):
+        if all(type(v) is item for v in items):
             return tuple(items)
     elif isinstance(wanted, float) and type(value) is int:
         return float(value)
     elif type(value) is type(wanted):
         return value
-    items_are = "str" if key == "only" else "int"
-    name = f"a list of {items_are}" if isinstance(wanted, tuple) else "a table" if isinstance(wanted, dict) else None
-    raise InputError(f"{origin}: '{key}' must be {name or type(wanted).__name__}, not {value!r}")
+    names: dict[type, str] = {tuple: f"a list of {item.__name__}", dict: "a table"}
+    name = names.get(type(wanted), type(wanted).__name__)
+    raise InputError(f"{origin}: '{key}' must be {name}, not {value!r}")
 
 
 _DEFAULTS = Recipe()

@@ -13,10 +13,13 @@ from vcodec.codec import Codec
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.latents import LatentEntropy, plain_tensors
+from vcodec.entropy.lattice import GROWN_FIRST
 from vcodec.entropy.layers import PATH_ROWS, PATH_SYMBOLS, LayerEntropy
 from vcodec.entropy.neighbours import BUCKETS, NeighbourEntropy
 from vcodec.entropy.raster import context_count
+from vcodec.entropy.surroundings import KINDS
 from vcodec.entropy.tables import Tables, integer_rows
+from vcodec.entropy.trees import LEAF, Trees
 from vcodec.registry import CODECS, codec_entry
 from vcodec.training.freezing import assumed_index_tables, assumed_side_tables
 
@@ -82,7 +85,23 @@ def _frames(channels: int, generator: torch.Generator, key_width: int = 0) -> Fr
     for parameter in net.parameters():
         parameter.data.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
     index, side = assumed_index_tables(), assumed_side_tables()
-    return FrameEntropy(FrozenContext(net.freeze()), Tables(integer_rows(index)), Tables(integer_rows(side)))
+    nodes, kinds = small_trees(), len(KINDS)
+    own = torch.rand(2 * kinds, side.shape[1], generator=generator).double().numpy() + 0.2
+    side = np.concatenate([side, side[GROWN_FIRST:].repeat(2, 0) * own])
+    tables = Tables(integer_rows(side))
+    return FrameEntropy(FrozenContext(net.freeze()), Tables(integer_rows(index)), tables, Trees(nodes, len(side)))
+
+
+def small_trees() -> np.ndarray:
+    """Nodes of trees that ask two questions each, of a neighbour (column 14) and of the codebook (column 1)."""
+    kinds = len(KINDS)
+    nodes = np.full((5 * kinds, 3), LEAF, np.int32)
+    for i in range(kinds):
+        left, below = kinds + 2 * i, 3 * kinds + 2 * i
+        nodes[i], nodes[left] = (14, 0, left), (1, 7, below)
+        for place, at in enumerate((left + 1, below, below + 1)):
+            nodes[at] = LEAF, GROWN_FIRST + (i if place == 0 else kinds + 2 * i + place - 1), 0
+    return nodes
 
 
 def picture(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -11,18 +11,32 @@ import numpy as np
 import pytest
 import torch
 
-from tests.models import moving_frames, small_codec
+from tests.models import moving_frames, small_codec, small_trees
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.eightbit import EightBitContext
+from vcodec.entropy.frames import neighbours
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
-from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_flags, code_maps
+from vcodec.entropy.lattice import (
+    GROWN_FIRST,
+    Contexts,
+    ReadPort,
+    WritePort,
+    code_choice,
+    code_flags,
+    code_maps,
+    code_offsets,
+    code_thumbnail,
+)
 from vcodec.entropy.observed import activity
+from vcodec.entropy.surroundings import COLUMNS, KINDS, Frame, past_of
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
+from vcodec.entropy.trees import Trees
 from vcodec.errors import DamagedError, WeightsError
 from vcodec.scale import CASCADE, EXPONENT, LOWEST, STRETCH, cascaded, level_of, nominal_step
+from vcodec.training.growing import Watched, grown
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = Settings(24)
@@ -227,27 +241,77 @@ def test_short_alphabets_read_the_same(spread: float) -> None:
 def test_maps_round_trip(shape: tuple[int, int]) -> None:
     """Motion, activity and choices of any size, escapes among them, read back as they were written."""
     rng = np.random.default_rng(sum(shape))
-    tables = Tables(integer_rows(rng.random((SIDE_ROWS, 32)) + 0.01))
+    rows = GROWN_FIRST + 3 * len(KINDS)
+    tables, trees = Tables(integer_rows(rng.random((rows, 32)) + 0.01)), Trees(small_trees(), rows)
     h, w = shape
     maps = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 10, shape)])
-    past = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 10, shape)])
-    candidates = rng.integers(-3, 4, (4, 2, 2 * h, 2 * w)) // 3
-    choice = rng.integers(0, 4, (2 * h, 2 * w)) * (candidates[1:] != candidates[:1]).any((0, 1))
-    act = maps[2].repeat(2, 0).repeat(2, 1)
-    names = ("dy", "dx", "activity")
+    before = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 2, shape)])
+    contexts = Contexts(trees, Frame.of(24, 6), past_of(before, rng.integers(0, 10, shape)))
     source = rng.integers(0, 2, (1, *shape))
     maps[:2] *= 1 - source
+    coarse = np.concatenate([maps[:2] // 100, source])
+    apart = np.abs(neighbours(coarse)[1:] - neighbours(coarse)[:1]).any((0, 1))
+    choice = rng.integers(0, 4, (2 * h, 2 * w)) * apart
+    thumb = np.stack([rng.integers(0, 32, shape) for _ in range(3)] + [maps[2]])
+    moving = ("dy", "dx", "activity")
     writer = SymbolWriter()
-    code_flags(WritePort(writer, tables), 5, 3)
-    code_maps(WritePort(writer, tables), ("source",), shape, source, source[:, ::-1] - (shape[0] > 9))
-    code_maps(WritePort(writer, tables), names, shape, maps, past, source[0])
-    code_choice(WritePort(writer, tables), candidates, act, choice)
-    port = ReadPort(SymbolReader(writer.finish()), tables)
-    assert code_flags(port, 5, None) == 3
-    assert (code_maps(port, ("source",), shape, None, source[:, ::-1] - (shape[0] > 9)) == source).all()
-    assert (code_maps(port, names, shape, None, past, source[0]) == maps).all()
-    assert (code_choice(port, candidates, act, None) == choice).all()
-    port.reader.finish()
+    port = WritePort(writer, tables)
+    code_flags(port, 5, 11)
+    code_offsets(port, np.array([4, 0, 7]))
+    code_thumbnail(port, trees, Frame.of(24, 0), shape, thumb)
+    code_maps(port, contexts, ("source",), shape, source, source)
+    code_maps(port, contexts, moving, shape, maps, source)
+    code_choice(port, trees, contexts.frame, coarse, maps[2], choice)
+    back = ReadPort(SymbolReader(writer.finish()), tables)
+    assert code_flags(back, 5, None) == 11
+    assert code_offsets(back, None).tolist() == [4, 0, 7]
+    assert (code_thumbnail(back, trees, Frame.of(24, 0), shape, None) == thumb).all()
+    assert (code_maps(back, contexts, ("source",), shape, None, source) == source).all()
+    assert (code_maps(back, contexts, moving, shape, None, source) == maps).all()
+    assert (code_choice(back, trees, contexts.frame, coarse, maps[2], None) == choice).all()
+    back.reader.finish()
+
+
+def test_trees_ask_what_their_nodes_say() -> None:
+    """A tree's row is that of the leaf its questions lead to; nodes that lead nowhere, or round, are refused."""
+    rows = GROWN_FIRST + 3 * len(KINDS)
+    nodes = small_trees()
+    seen = np.zeros((3, COLUMNS), np.int32)
+    seen[:, 14], seen[:, 1] = (0, 1, -5), (8, 8, 7)
+    for i, kind in enumerate(KINDS):
+        beyond = GROWN_FIRST + len(KINDS) + 2 * i
+        assert Trees(nodes, rows).rows(kind, seen).tolist() == [beyond + 1, GROWN_FIRST + i, beyond]
+    for at, node in (
+        (0, (COLUMNS, 0, 9)),
+        (0, (-2, 0, 9)),
+        (9, (1, 0, 9)),
+        (9, (1, 0, len(nodes) - 1)),
+        (30, (-1, rows, 0)),
+    ):
+        bad = nodes.copy()
+        bad[at] = node
+        with pytest.raises(WeightsError, match="trees"):
+            Trees(bad, rows)
+    with pytest.raises(WeightsError, match="trees"):
+        Trees(nodes[: len(KINDS) - 1], rows)
+
+
+def test_trees_grow_where_a_question_saves_bits() -> None:
+    """What two columns decide takes no bits once a tree has grown; where nothing decides, nothing is asked."""
+    rng = np.random.default_rng(3)
+    seen = rng.integers(-40, 40, (6000, COLUMNS))
+    said = 3 * (seen[:, 5] > 7) + (seen[:, 2] > -3)
+    watched = Watched()
+    for half in (slice(0, 2500), slice(2500, None)):
+        watched.add("dx", seen[half], said[half] + 10)
+        watched.add("choice", seen[half], rng.integers(0, 4, 6000)[half])
+    fixed = np.ones((GROWN_FIRST, 32))
+    trees, tables = grown(watched, fixed, np.ones((len(KINDS), 32)))
+    bits = tables.bits[trees.rows("dx", seen.astype(np.int32)), said + 10]
+    assert bits.mean() < 0.05
+    for kind in ("choice", "dy"):
+        assert len(np.unique(trees.rows(kind, seen.astype(np.int32)))) == 1
+    assert abs(tables.bits[trees.rows("choice", seen[:1].astype(np.int32))[0], :4].mean() - 2) < 0.02
 
 
 def write_golden(name: str) -> None:

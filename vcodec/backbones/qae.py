@@ -44,6 +44,8 @@ CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1:
 _FINE = 1 / 32  # what an output of 1 of a network is worth: eight 8-bit levels
 _KEY_WORTH = 2.0  # of a keyframe's squared error, beside what looking ahead says: by measurement
 _KEY_LOOKS = 2  # at a keyframe's latent, beside the first
+_MUCH = 0.25  # of a plane: what is worth an offset of the thumbnail's levels
+GREY = 128.0  # chroma of pictures without colour, which stay so exactly
 THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
 
 
@@ -102,7 +104,7 @@ class QAE(Backbone):
     causal = True
     closed_loop = True
     cascade = True
-    revision = 1
+    revision = 2
 
     def __init__(self, config: QAEConfig) -> None:
         super().__init__()
@@ -228,15 +230,26 @@ class QAE(Backbone):
     # ------------------------------------------------------------------ side information
 
     @staticmethod
-    def thumbnail(luma: Tensor, chroma: Tensor) -> Tensor:
-        """Integer means of 16×16 luma and 8×8 chroma blocks: [B,3,H/16,W/16] in 0..31."""
-        means = torch.cat([F.avg_pool2d(luma, 16), F.avg_pool2d(chroma, 8)], 1)
-        return (means * 255.0 / THUMB_STEP - 0.5).round().clamp(0, 255 // THUMB_STEP).long()
+    def thumbnail(luma: Tensor, chroma: Tensor, offsets: Tensor | None = None) -> Tensor:
+        """Integer means of 16×16 luma and 8×8 chroma blocks: [B,3,H/16,W/16] in 0..31; offsets [B,3], usually 4."""
+        means = torch.cat([F.avg_pool2d(luma, 16), F.avg_pool2d(chroma, 8)], 1) * 255.0
+        first = THUMB_STEP // 2 if offsets is None else offsets[:, :, None, None]
+        return ((means - first) / THUMB_STEP).round().clamp(0, 255 // THUMB_STEP).long()
 
     @staticmethod
-    def from_thumbnail(thumb: Tensor) -> tuple[Tensor, Tensor]:
+    def offsets(luma: Tensor, chroma: Tensor) -> Tensor:
+        """Where a thumbnail's levels stand, [B,3] in 0..7: on what is flat, where that fills much of a plane."""
+        means = torch.cat([F.avg_pool2d(luma, 16), F.avg_pool2d(chroma, 8)], 1) * 255.0
+        rest = means.round().long().flatten(2) % THUMB_STEP
+        count = F.one_hot(rest, THUMB_STEP).sum(2)
+        usual = torch.full_like(count[:, :, 0], THUMB_STEP // 2)
+        return torch.where(count.amax(2) > _MUCH * rest.shape[2], count.argmax(2), usual)
+
+    @staticmethod
+    def from_thumbnail(thumb: Tensor, offsets: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Smooth planes of a thumbnail."""
-        means = (thumb.float() + 0.5) * (THUMB_STEP / 255.0)
+        first = THUMB_STEP // 2 if offsets is None else offsets[:, :, None, None]
+        means = (thumb * THUMB_STEP + first) / 255.0
         luma = F.interpolate(means[:, :1], scale_factor=16, mode="bicubic", align_corners=False)
         chroma = F.interpolate(means[:, 1:], scale_factor=8, mode="bicubic", align_corners=False)
         return luma.clamp(0, 1), chroma.clamp(0, 1)
@@ -244,7 +257,7 @@ class QAE(Backbone):
     def predict(self, side: dict[str, Tensor], state: QAEState | None, k: int) -> Prediction:
         """The prediction that encoder and decoder share."""
         if state is None:
-            luma, chroma = self.from_thumbnail(side["thumbnail"])
+            luma, chroma = self.from_thumbnail(side["thumbnail"], side["offsets"])
         else:
             vectors = motion.dense_vectors(side["coarse"], side["choice"])
             last = weighted(state.luma, state.chroma, side["weights"][:, 0])
@@ -303,11 +316,14 @@ class QAE(Backbone):
     ) -> tuple[Latent, QAEState | None]:
         luma, chroma = unpack_yuv420(clip[:, :, 0])
         if state is None:
-            side = {"thumbnail": self.thumbnail(luma, chroma)}
+            offsets = self.offsets(luma, chroma)
+            side = {"thumbnail": self.thumbnail(luma, chroma, offsets), "offsets": offsets}
         else:
             side = self._moved((luma, chroma), state, advice or Advice(None, self.weight), price(k))
+        side["grey"] = (chroma.mul(255.0).round() == GREY).flatten(1).all(1)
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p)
+        values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
         worth = _KEY_WORTH if state is None else 1.0
         weight = self.weight * worth * (1.0 if advice is None else advice.weight)
         return Latent(values[:, :, None], side, weight, p), state
@@ -323,7 +339,10 @@ class QAE(Backbone):
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
         frame = self.synthesise(latent.values[:, :, 0], p)
-        frame = frame.clamp(0, 1).mul_(255.0).round_().div_(255.0)
+        frame = frame.clamp(0, 1).mul_(255.0).round_()
+        if latent.side["grey"].any():
+            frame[latent.side["grey"], 4:] = GREY
+        frame.div_(255.0)
         planes = unpack_yuv420(frame)
         memory = planes if state is None else state.memory
         scene = state is not None and state.scene

@@ -1,7 +1,7 @@
 """The entropy model of `qae`: one frame's side information and latent indices, to and from the coder.
 
-    side maps ─► activity ─► step A ─► step B            (lattice.py)  (context.py)
-    of a keyframe:        ─► eight steps                               (keyframes.py)
+    side maps ─► activity ─► step A ─► step B            (lattice.py, trees.py)  (context.py)
+    of a keyframe:        ─► eight steps                                         (keyframes.py)
 
 Writing also chooses: each index may fall to the level nearer zero, or to zero, where that costs less in
 distortion + λ·bits under the very table it is coded with.
@@ -21,10 +21,23 @@ from torch import Tensor
 from vcodec.entropy import choosing
 from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import KEY_WIDTH, KeyContext
-from vcodec.entropy.lattice import Port, ReadPort, WritePort, code_choice, code_flags, code_maps
+from vcodec.entropy.lattice import (
+    GROWN_FIRST,
+    Contexts,
+    Port,
+    ReadPort,
+    WritePort,
+    code_choice,
+    code_flags,
+    code_maps,
+    code_offsets,
+    code_thumbnail,
+)
 from vcodec.entropy.observed import ACTIVITY_LEVELS, TABLES, roughness
 from vcodec.entropy.steps import KeySteps, everywhere, merged, steps_of
+from vcodec.entropy.surroundings import Frame, past_of
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
+from vcodec.entropy.trees import Trees, stumps
 from vcodec.errors import DamagedError
 from vcodec.scale import LAMBDA, levels_of, step_at
 
@@ -36,7 +49,8 @@ ESCAPE = 31
 REACH = 15  # indices within ±15 have symbols of their own
 _RAW_ZERO = 1 << 15
 CLASSES = 3
-_LIGHT, _KEPT, _KEPT_LIGHT = 1, 2, 4  # the last frame's weights; whether blocks come from memory; memory's weights
+# the last frame's weights; whether blocks come from memory; memory's weights; whether chroma is 128 everywhere
+_LIGHT, _KEPT, _KEPT_LIGHT, _GREY = 1, 2, 4, 8
 _BLOCK_BITS = 4.0  # what saying that a 16×16 block is not empty has to pay back, by measurement
 
 
@@ -52,7 +66,7 @@ class FrameState(NamedTuple):
     indices: Tensor  # [1,C,h,w] float, integer-valued
     activity: Ints  # [1,h/2,w/2]
     motion: Ints  # [3,h/2,w/2]: dy, dx, source
-    flags: int = 0  # _LIGHT, _KEPT, _KEPT_LIGHT
+    flags: int = 0  # _LIGHT, _KEPT, _KEPT_LIGHT, _GREY
 
 
 class Quantizer(Protocol):
@@ -98,8 +112,12 @@ class _Place(NamedTuple):
 class FrameEntropy:
     """Frozen entropy model; the same methods write and read."""
 
-    def __init__(self, net: FrozenContext, index_tables: Tables, side_tables: Tables) -> None:
+    def __init__(
+        self, net: FrozenContext, index_tables: Tables, side_tables: Tables, trees: Trees | None = None
+    ) -> None:
+        """trees: which of side_tables a symbol is coded with; None: a table for each kind."""
         self.net, self.index_tables, self.side_tables = net, index_tables, side_tables
+        self.trees = Trees(stumps(GROWN_FIRST), len(side_tables.rows)) if trees is None else trees
         bits = np.minimum(index_tables.bits, 64.0).astype(np.float32)
         self._bits = bits.reshape(CLASSES, TABLES, INDEX_SYMBOLS)
         self.device = torch.device("cpu")
@@ -108,12 +126,12 @@ class FrameEntropy:
     def from_tensors(cls, tensors: dict[str, Tensor]) -> FrameEntropy:
         """From a checkpoint's integer tensors; raises WeightsError when they are not sound."""
         wide = {n: t.to(torch.int32) for n, t in tensors.items()}
-        tables = (Tables(wide[f"tables.{n}"].numpy().astype(np.int64)) for n in ("index", "side"))
-        return cls(FrozenContext(wide), *tables)
+        index, side = (Tables(wide[f"tables.{n}"].numpy().astype(np.int64)) for n in ("index", "side"))
+        return cls(FrozenContext(wide), index, side, Trees(wide["trees"].numpy(), len(side.rows)))
 
     def tensors(self) -> dict[str, Tensor]:
         """The integers it is made of, for a checkpoint."""
-        out = self.net.tensors()
+        out = self.net.tensors() | {"trees": torch.from_numpy(self.trees.nodes)}
         out |= {
             f"tables.{n}": torch.from_numpy(t.rows)
             for n, t in (("index", self.index_tables), ("side", self.side_tables))
@@ -166,7 +184,7 @@ class FrameEntropy:
         """Write what was decided."""
         act = plan.after.activity[0]
         port = WritePort(writer, self.side_tables)
-        self._side(port, (act.shape[0], act.shape[1]), plan.side, act, plan.before)
+        self._side(port, (act.shape[0], act.shape[1]), plan.side, act, plan.before, plan.k)
         self._write_indices(writer, plan.chosen, act, plan.k)
 
     def read(
@@ -181,7 +199,7 @@ class FrameEntropy:
         """Read a frame of latent shape (C, 1, h, w)."""
         c, _, h, w = shape
         port = ReadPort(reader, self.side_tables)
-        side, act, motion = self._side(port, (h // 2, w // 2), None, None, state)
+        side, act, motion = self._side(port, (h // 2, w // 2), None, None, state, k)
         flags = _flags(side)
         index = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
         at = self._place(quantizer, state, k)
@@ -220,9 +238,10 @@ class FrameEntropy:
         side: dict[str, Tensor] | None,
         act: Ints | None,
         state: FrameState | None,
+        k: int,
     ) -> tuple[dict[str, Tensor], Ints, Ints]:
         def numpy(name: str) -> Ints | None:
-            return None if side is None else side[name][0].cpu().numpy().astype(np.int64)
+            return None if side is None else np.ascontiguousarray(side[name][0].cpu().numpy(), np.int64)
 
         def tensor(a: Ints) -> Tensor:
             return torch.from_numpy(a)[None].to(self.device)
@@ -231,29 +250,28 @@ class FrameEntropy:
             return None if maps is None or act is None else np.concatenate([maps, act[None]])
 
         if state is None:
-            past = np.zeros((4, *shape), np.int64)
-            past[:3] = 15
-            past[3] = -1
-            names = ("thumb0", "thumb1", "thumb2", "activity")
-            maps = code_maps(port, names, shape, with_act(numpy("thumbnail")), past)
+            flags = code_flags(port, 0, None if side is None else _flags(side))
+            offsets = code_offsets(port, numpy("offsets"))
+            maps = code_thumbnail(port, self.trees, Frame.of(k, 0), shape, with_act(numpy("thumbnail")))
             still = np.zeros((3, *shape), np.int64)
-            return {"thumbnail": tensor(maps[:3].clip(0, 31))}, _valid_activity(maps[3]), still
+            sent = {"thumbnail": tensor(maps[:3].clip(0, 31)), "offsets": tensor(offsets), "grey": _grey(flags)}
+            return sent, _valid_activity(maps[3]), still
         vectors, weights = numpy("coarse"), numpy("weights")
         flags = code_flags(port, state.flags, None if side is None else _flags(side))
         light = [
             _code_light(port, None if weights is None else weights[i]) if flags & bit else _NEUTRAL for i, bit in _LIT
         ]
+        frame = Frame.of(k, state.number + 1)
+        contexts = Contexts(self.trees, frame, past_of(state.motion, state.activity[0]))
         kept = np.zeros((1, *shape), np.int64)
         if flags & _KEPT:
-            kept = code_maps(port, ("source",), shape, None if vectors is None else vectors[2:], state.motion[2:])
-        past = np.concatenate([state.motion[:2], state.activity])
+            kept = code_maps(port, contexts, ("source",), shape, None if vectors is None else vectors[2:], kept)
         moved = with_act(None if vectors is None else vectors[:2])
-        maps = code_maps(port, ("dy", "dx", "activity"), shape, moved, past, kept[0])
+        maps = code_maps(port, contexts, ("dy", "dx", "activity"), shape, moved, kept)
         coarse, act_out = np.concatenate([maps[:2].clip(-255, 255), kept]), _valid_activity(maps[2])
-        spread = act_out.repeat(2, 0).repeat(2, 1)
-        apart = neighbours(coarse * np.array([1, 1, 16]).reshape(3, 1, 1))  # another source is far away
-        choice = code_choice(port, apart, spread, numpy("choice"))
+        choice = code_choice(port, self.trees, frame, coarse, act_out, numpy("choice"))
         sent = {"coarse": tensor(coarse), "choice": tensor(choice), "weights": tensor(np.stack(light))}
+        sent["grey"] = _grey(flags)
         return sent, act_out, coarse
 
     # ------------------------------------------------------------------ indices
@@ -333,11 +351,16 @@ _NEUTRAL = np.zeros(4, np.int64)
 
 def _flags(side: dict[str, Tensor]) -> int:
     """What a frame's side information makes use of."""
+    grey = _GREY * int(bool(side["grey"].any()))
     if "weights" not in side:
-        return 0
+        return grey
     light, kept_light = side["weights"][0].any(1).tolist()
     kept = bool(side["coarse"][:, 2].any())
-    return _LIGHT * int(light) | _KEPT * int(kept) | _KEPT_LIGHT * int(kept_light)
+    return grey | _LIGHT * int(light) | _KEPT * int(kept) | _KEPT_LIGHT * int(kept_light)
+
+
+def _grey(flags: int) -> Tensor:
+    return torch.tensor([flags & _GREY > 0])
 
 
 def _code_light(port: Port, weights: Ints | None) -> Ints:

@@ -1,70 +1,75 @@
-"""Integer maps of a frame (motion, thumbnail, activity) from coarse to fine, each value predicted from four around it.
+"""Integer maps of a frame (motion, thumbnail, activity) from coarse to fine, each value guessed from four around it.
 
     pass 0: every 8th value     then for s = 8, 4, 2: centres of s×s squares, then the middles of their sides
 
-Within a pass nothing depends on anything else of it, so a pass is a handful of array operations; all values of a pass
-that share a context are coded in one call.  Contexts come from integers only: how far the four neighbours differ,
-whether the middle two of them tie, and how the same map of the previous frame differs from what they predict.  The
-last also turns the sign of what is coded, so that "towards the previous frame" is always positive.
+Within a pass nothing depends on anything else of it, so a pass is a handful of array operations.  The table of each
+value is chosen by a decision tree (trees.py) over what is known around it (surroundings.py): integers only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from vcodec.entropy.surroundings import (
+    COLUMNS,
+    Frame,
+    Past,
+    guessed,
+    look_at_activity,
+    look_at_choices,
+    look_at_map,
+    look_at_plane,
+    look_at_vectors,
+    past_of,
+)
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
+from vcodec.entropy.trees import Trees
 
 __all__ = [
-    "DELTA_FELLOWS",
-    "DELTA_NAMES",
-    "DELTA_ROWS",
     "FAR_FIRST",
     "FLAGS_FIRST",
-    "SIDE_ROWS",
+    "GROWN_FIRST",
+    "OFFSETS_FIRST",
     "SIDE_SYMBOLS",
-    "SOURCE_FIRST",
+    "Contexts",
     "Port",
     "ReadPort",
     "WritePort",
     "code_choice",
     "code_flags",
     "code_maps",
+    "code_offsets",
+    "code_thumbnail",
 ]
 
 Ints = npt.NDArray[np.int64]
+Small = npt.NDArray[np.int32]
 SIDE_SYMBOLS = 32
 _ESCAPE = 31
 _REACH = 15  # deltas within ±15 have symbols of their own
 _RAW_ZERO = 1 << 15
 
-_SPREADS, _DRIFTS, _TIES, _OTHERS = 5, 4, 3, 3
-DELTA_FELLOWS = _TIES * _OTHERS  # rows that differ in the finest contexts only stand together
-DELTA_ROWS = 3 * _SPREADS * _DRIFTS * DELTA_FELLOWS
-_ACTIVITY_ROWS = 2 * 10 * 11
-# rows of the one table set: dy, dx, three thumbnail planes, activity, choice, source, flags of a frame
-_FIRST = {"dy": 0, "dx": 1, "thumb0": 2, "thumb1": 3, "thumb2": 4}
-DELTA_NAMES = len(_FIRST)
-_ACTIVITY_FIRST = DELTA_NAMES * DELTA_ROWS
-_CHOICE_FIRST = _ACTIVITY_FIRST + _ACTIVITY_ROWS
-_CHOICE_ROWS = 8 * 3 * 3 * 4
-SOURCE_FIRST = _CHOICE_FIRST + _CHOICE_ROWS
-_SOURCE_ROWS = 3 * 5 * 3
-FLAGS_FIRST = SOURCE_FIRST + _SOURCE_ROWS
-_FLAGS_ROWS = 8
-_SPREAD_EDGES, _DRIFT_EDGES = np.array([1, 3, 7, 17]), np.array([1, 2, 4])
-FAR_FIRST = FLAGS_FIRST + _FLAGS_ROWS  # sixteens of far deltas, then their units
+# rows of the one table set: flags of a frame, sixteens of far deltas, their units, offsets of a thumbnail, then the
+# trees' leaves
+FLAGS_FIRST = 0
+_FLAGS_ROWS = 16
+FAR_FIRST = FLAGS_FIRST + _FLAGS_ROWS
+OFFSETS_FIRST = FAR_FIRST + 2
+GROWN_FIRST = OFFSETS_FIRST + 1
 _FARTHEST = 15
-SIDE_ROWS = FAR_FIRST + 2
+_MIDDLE = 15  # of a thumbnail's values: what is guessed where nothing is known
 
 
 class Port(Protocol):
     """One end of the coder: the writing end returns what it was given, the reading end what it read."""
 
     def symbols(self, rows: Ints, symbols: Ints | None) -> Ints: ...
+    def grown(self, trees: Trees, kind: str, seen: Small, symbols: Ints | None) -> Ints: ...
     def raw(self, count: int, values: Ints | None) -> Ints: ...
 
 
@@ -80,6 +85,13 @@ class WritePort:
             raise ValueError("nothing to write")
         self.writer.write(self.tables, rows, symbols)
         return symbols
+
+    def grown(self, trees: Trees, kind: str, seen: Small, symbols: Ints | None) -> Ints:
+        """Write symbols of a kind under the tables that trees choose for what is seen [n,COLUMNS]."""
+        if symbols is None:
+            raise ValueError("nothing to write")
+        self.writer.watch(kind, seen, symbols)
+        return self.symbols(trees.rows(kind, seen), symbols)
 
     def raw(self, count: int, values: Ints | None) -> Ints:
         """Write 16-bit values."""
@@ -99,6 +111,10 @@ class ReadPort:
         """Read symbols under rows."""
         return self.reader.read(self.tables, rows)
 
+    def grown(self, trees: Trees, kind: str, seen: Small, symbols: Ints | None) -> Ints:
+        """Read symbols of a kind under the tables that trees choose for what is seen [n,COLUMNS]."""
+        return self.symbols(trees.rows(kind, seen), None)
+
     def raw(self, count: int, values: Ints | None) -> Ints:
         """Read 16-bit values."""
         return self.reader.read_raw(count)
@@ -106,7 +122,7 @@ class ReadPort:
 
 @lru_cache(maxsize=32)
 def _passes(h: int, w: int) -> tuple[tuple[int, Ints, Ints], ...]:
-    """(class, flat targets [n], flat neighbours [4,n]) of each pass; the first pass has itself for neighbours."""
+    """(number, flat targets [n], flat neighbours [4,n]) of each pass; the first pass has itself for neighbours."""
     rows, cols = np.mgrid[0:h, 0:w]
     base = ((rows % 8 == 0) & (cols % 8 == 0)).ravel().nonzero()[0]
     out = [(0, base, np.stack([base] * 4))]
@@ -114,7 +130,7 @@ def _passes(h: int, w: int) -> tuple[tuple[int, Ints, Ints], ...]:
     def inside(y: Ints, x: Ints) -> npt.NDArray[np.bool_]:
         return (y >= 0) & (y < h) & (x >= 0) & (x < w)
 
-    for s in (8, 4, 2):
+    for turn, s in enumerate((8, 4, 2)):
         half = s // 2
         for diagonal in (True, False):
             if diagonal:
@@ -135,20 +151,13 @@ def _passes(h: int, w: int) -> tuple[tuple[int, Ints, Ints], ...]:
             # a missing neighbour is replaced by the opposite one, else by any that is there
             opposite = table[[3, 2, 1, 0]] if diagonal else table[[1, 0, 3, 2]]
             table = np.where(table >= 0, table, np.where(opposite >= 0, opposite, first))
-            out.append((1 if s > 2 else 2, y * w + x, table))
+            out.append((2 * turn + (1 if diagonal else 2), y * w + x, np.ascontiguousarray(table)))
     return tuple(out)
 
 
-def _delta_rows(name: str, stage: int, spread: Ints, drift: Ints, tie: Ints, other: Ints) -> Ints:
-    by_spread = _SPREAD_EDGES.searchsorted(spread, side="right")
-    by_drift = _DRIFT_EDGES.searchsorted(drift, side="right")
-    row = (stage * _SPREADS + by_spread) * _DRIFTS + by_drift
-    return _FIRST[name] * DELTA_ROWS + (row * _TIES + tie) * _OTHERS + other
-
-
-def _code_delta(port: Port, rows: Ints, delta: Ints | None) -> Ints:
+def _code_delta(port: Port, trees: Trees, kind: str, seen: Small, delta: Ints | None) -> Ints:
     symbols = None if delta is None else np.where(np.abs(delta) <= _REACH, delta + _REACH, _ESCAPE)
-    got = port.symbols(rows, symbols)
+    got = port.grown(trees, kind, seen, symbols)
     out = got - _REACH
     far = np.flatnonzero(got == _ESCAPE)
     if far.size:
@@ -177,88 +186,98 @@ def _code_far(port: Port, count: int, delta: Ints | None) -> Ints:
     return out
 
 
+class Contexts(NamedTuple):
+    """What all maps of a frame are coded under.
+
+    past: of the frame before; frame: see there.
+    """
+
+    trees: Trees
+    frame: Frame
+    past: Past
+
+
 def code_maps(
-    port: Port,
-    names: tuple[str, ...],
-    shape: tuple[int, int],
-    maps: Ints | None,
-    past: Ints,
-    still: Ints | None = None,
+    port: Port, contexts: Contexts, names: Sequence[str], shape: tuple[int, int], maps: Ints | None, still: Ints
 ) -> Ints:
     """Code integer maps together; returns them [C,h,w].
 
-    names: of "dy", "dx", "thumb0".."thumb2", "activity", "source", in coding order; maps [C,h,w] to write, None to
-    read; past [C,h,w]: the same maps of the previous frame (−1 where activity or source have none); still [h,w]: where
-    not 0, dy and dx are 0 and not coded.
+    names: ("source",) or ("dy", "dx", "activity"); maps [C,h,w] to write, None to read; still [h,w]: the source where
+    that is known; where it is not 0, dy and dx are 0 and not coded.
     """
+    trees, frame, past = contexts
     h, w = shape
     out = np.zeros((len(names), h * w), np.int64)
     given = None if maps is None else maps.reshape(len(names), -1)
-    before = past.reshape(len(names), -1)
-    moving = np.ones(h * w, np.bool_) if still is None else (still == 0).reshape(-1)
-    for stage, targets, around in _passes(h, w):
-        other = np.zeros(targets.size, np.int64)
-        for c, name in enumerate(names):
-            old = before[c, targets]
-            want = None if given is None else given[c, targets]
-            if name == "source":
-                fellows = out[c][around].sum(0) if stage else np.zeros_like(old)
-                rows = SOURCE_FIRST + (stage * 5 + fellows) * 3 + np.clip(old, -1, 1) + 1
-                out[c, targets] = port.symbols(rows, want) & 1
-                continue
-            if stage == 0:
-                guess = np.maximum(old, 0) if name == "activity" else old
-                spread = tie = np.zeros(targets.size, np.int64)
-            else:
-                four = out[c][around]
-                low, high = four.min(0), four.max(0)
-                middle = four.sum(0) - low - high
-                guess, tie, spread = middle >> 1, middle & 1, high - low
-            if name == "activity":
-                near, before_it = (
-                    np.minimum(np.maximum(a, low), 9) for a, low in ((guess, 0), (old, -1))
-                )  # np.clip is slow
-                rows = _ACTIVITY_FIRST + ((stage == 2) * 10 + near) * 11 + before_it + 1
-                out[c, targets] = port.symbols(np.asarray(rows, np.int64), want)
-                continue
-            drift = old - guess if name in ("dy", "dx") else np.zeros_like(guess)
-            turn = np.where(drift < 0, -1, 1)
-            # a tie's other value is one above the guess: 1 where that is towards the previous frame, 2 where it is not
-            rows = _delta_rows(name, stage, spread, np.abs(drift), np.where(turn < 0, 2 * tie, tie), other)
-            sent = moving[targets] if name in ("dy", "dx") else np.ones_like(guess, np.bool_)
-            delta = np.zeros_like(guess)
-            delta[sent] = _code_delta(port, rows[sent], None if want is None else ((want - guess) * turn)[sent])
-            out[c, targets] = np.where(sent, guess + delta * turn, 0)
-            other = np.minimum(np.abs(delta), _OTHERS - 1)
+    if names[0] == "source":
+        nothing = np.zeros(h * w, np.int64)
+        for number, targets, around in _passes(h, w):
+            seen = np.zeros((len(targets), COLUMNS), np.int32)
+            look_at_map(number, targets, around, frame, nothing, out[0], past.activity, past.source, seen)
+            out[0, targets] = port.grown(trees, "source", seen, None if given is None else given[0, targets]) & 1
+        return out.reshape(1, h, w)
+    source, moves, activity = still.reshape(-1), out[:2], out[2]
+    for number, targets, around in _passes(h, w):
+        common, known = np.zeros((len(targets), COLUMNS), np.int32), number > 0
+        look_at_map(number, targets, around, frame, activity, source, past.activity, past.source, common)
+        guess, deltas = np.empty((2, len(targets)), np.int64), np.zeros((2, len(targets)), np.int64)
+        guessed(known, targets, around, moves, source, past.motion, guess)
+        sent = source[targets] == 0
+        for c, kind in enumerate(names[:2]):
+            seen, turn = common.copy(), np.empty(len(targets), np.int64)
+            look_at_vectors(c, known, targets, around, moves, guess, past.motion, past.spread, deltas[0], turn, seen)
+            want = None if given is None else ((given[c, targets] - guess[c]) * turn)[sent]
+            deltas[c, sent] = _code_delta(port, trees, kind, seen[sent], want)
+            deltas[c] *= turn
+            out[c, targets] = np.where(sent, guess[c] + deltas[c], 0)
+        look_at_activity(known, targets, around, moves, source, past.motion, deltas, common)
+        activity[targets] = port.grown(trees, names[2], common, None if given is None else given[2, targets])
     return out.reshape(len(names), h, w)
 
 
+def code_thumbnail(port: Port, trees: Trees, frame: Frame, shape: tuple[int, int], maps: Ints | None) -> Ints:
+    """Code a keyframe's three thumbnail planes and its activity [4,h,w] together; maps to write, None to read."""
+    h, w = shape
+    out = np.zeros((4, h * w), np.int64)
+    given = None if maps is None else maps.reshape(4, -1)
+    none = past_of(np.zeros((3, h, w), np.int64), np.full((h, w), -1, np.int64))
+    for number, targets, around in _passes(h, w):
+        common, known = np.zeros((len(targets), COLUMNS), np.int32), number > 0
+        look_at_map(number, targets, around, frame, out[3], none.source, none.activity, none.source, common)
+        delta = np.zeros(len(targets), np.int64)
+        for c in range(3):
+            seen, guess = common.copy(), np.full(len(targets), _MIDDLE, np.int64)
+            look_at_plane(known, targets, around, out[c], out[max(c - 1, 0)], delta, guess, seen)
+            want = None if given is None else given[c, targets] - guess
+            delta = _code_delta(port, trees, f"thumb{c}", seen, want)
+            out[c, targets] = guess + delta
+        out[3, targets] = port.grown(trees, "activity", common, None if given is None else given[3, targets])
+    return out.reshape(4, h, w)
+
+
 def code_flags(port: Port, before: int, flags: int | None) -> int:
-    """Three flags of a frame, known those of the frame before."""
-    return int(port.symbols(np.array([FLAGS_FIRST + before]), None if flags is None else np.array([flags]))[0]) & 7
+    """Four flags of a frame, known those of the frame before."""
+    return int(port.symbols(np.array([FLAGS_FIRST + before]), None if flags is None else np.array([flags]))[0]) & 15
 
 
-def code_choice(port: Port, candidates: Ints, act: Ints, choice: Ints | None) -> Ints:
-    """Whose vector each 8×8 block takes: [h,w] in 0..3.
+def code_offsets(port: Port, offsets: Ints | None) -> Ints:
+    """Offsets of a thumbnail's three planes [3], 0..7."""
+    return port.symbols(np.full(3, OFFSETS_FIRST), offsets) & 7
 
-    candidates [4,C,h,w]: the vectors; act [h,w]: activity, spread to the blocks.  Blocks whose candidates are all one
-    vector are not coded.  Half of the blocks (a checkerboard) go first, the others know how many around them chose
-    another's vector.
+
+def code_choice(port: Port, trees: Trees, frame: Frame, coarse: Ints, act: Ints, choice: Ints | None) -> Ints:
+    """Whose vector each 8×8 block takes: [2h,2w] in 0..3.
+
+    coarse [3,h,w]: vectors and sources; act [h,w]: activity.  Blocks whose candidates are all one vector are not
+    coded.  Half of the blocks (a checkerboard) go first, the others know what those around them chose.
     """
-    apart = np.abs(candidates[1:] - candidates[:1]).max(1)  # [3,h,w]
-    differs = (apart > 0).astype(np.int64)
-    mask = differs[0] + 2 * differs[1] + 4 * differs[2]
-    h, w = mask.shape
-    size = np.searchsorted(np.array([3, 9]), apart.max(0), side="right")
-    rows = ((mask * 3 + size) * 3 + np.searchsorted(np.array([1, 3]), act, side="right")) * 4
-    even = np.add.outer(np.arange(h), np.arange(w)) % 2 == 0
-    out = np.zeros((h, w), np.int64)
-    for turn in (even, ~even):
-        coded = turn & (mask > 0)
-        if turn is not even:
-            p = np.pad((out > 0).astype(np.int64), 1)
-            around = p[:-2, 1:-1] + p[2:, 1:-1] + p[1:-1, :-2] + p[1:-1, 2:]
-            rows = rows + 1 + np.minimum(around, 2)
-        want: Any = None if choice is None else choice[coded]
-        out[coded] = port.symbols(_CHOICE_FIRST + rows[coded], want) & 3
+    h, w = act.shape
+    out = np.zeros((2 * h, 2 * w), np.int64)
+    flat = out.reshape(-1)
+    for odd in (0, 1):
+        places, seen = np.empty(2 * h * w, np.int64), np.zeros((2 * h * w, COLUMNS), np.int32)
+        n = look_at_choices(coarse, act, frame, odd, out, places, seen)
+        at = places[:n]
+        want: Any = None if choice is None else choice.reshape(-1)[at]
+        flat[at] = port.grown(trees, "choice", seen[:n], want) & 3
     return out

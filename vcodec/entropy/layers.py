@@ -188,8 +188,10 @@ def _nothing(values: Tensor, state: FrameState | None) -> dict[str, Tensor]:
     """Side information of a picture that is predicted from nothing."""
     h, w = values.shape[3] // 2, values.shape[4] // 2
     if state is None:
-        return {"thumbnail": torch.zeros(1, 3, h, w, dtype=torch.int64)}
+        plain = {"offsets": torch.full((1, 3), 4), "grey": torch.tensor([False])}
+        return {"thumbnail": torch.zeros(1, 3, h, w, dtype=torch.int64), **plain}
     return {
+        "grey": torch.tensor([False]),
         "coarse": torch.zeros(1, 3, h, w, dtype=torch.int64),
         "weights": torch.zeros(1, 2, 4, dtype=torch.int64),
         "choice": torch.zeros(1, 2 * h, 2 * w, dtype=torch.int64),

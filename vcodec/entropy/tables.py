@@ -106,6 +106,9 @@ class SymbolWriter:
             self.count += int(values.size)
             self.expected_bits += float(_RAW_BITS * values.size)
 
+    def watch(self, kind: str, seen: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
+        """Told of symbols of side information and of what was seen around them; one that counts keeps them."""
+
     def finish(self) -> bytes:
         """The payload: little-endian words without the zeros at the end (reading past the end reads zeros)."""
         return bytes(self._coder.get_compressed().astype("<u4").tobytes())

@@ -20,7 +20,8 @@ from vcodec.datasets.base import Run
 from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 from vcodec.scale import LAMBDA, step_at
-from vcodec.training.freezing import CountingWriter, blend, coded_chunks, symmetric
+from vcodec.training.freezing import CountingWriter, blend, coded_chunks, counted_entropy, symmetric
+from vcodec.training.growing import Watched
 from vcodec.training.scenes import find_scenes, with_scenes
 
 __all__ = ["adapted", "recounted"]
@@ -62,12 +63,16 @@ def adapted(start: Codec, parts: Parts, clips: Clips, held: Clips, shown: Shown)
     return best, report
 
 
-def recounted(codec: Codec, clips: Clips, shown: Shown | None = None, *, frames: int = _COUNTED) -> Codec:
-    """The same codec with tables counted on clips, as if its own had been counted on a few symbols a row."""
+def recounted(
+    codec: Codec, clips: Clips, shown: Shown | None = None, *, frames: int = _COUNTED, grow: bool = False
+) -> Codec:
+    """The same codec with tables counted on clips, as if its own had been counted on a few symbols a row.
+
+    grow: new trees for side information, and their tables, from these clips alone (which must be many).
+    """
     old: FrameEntropy = codec.entropy
     counts: dict[int, Any] = {id(t): np.zeros(t.rows.shape) for t in (old.index_tables, old.side_tables)}
-    writer = CountingWriter()
-    writer.counts = counts
+    writer = CountingWriter(counts, Watched() if grow else None)
     jobs = _jobs(clips, frames)
     for done, (run, k) in enumerate(jobs):
         _code(codec, run, k, writer)
@@ -77,11 +82,13 @@ def recounted(codec: Codec, clips: Clips, shown: Shown | None = None, *, frames:
     def blended(tables: Tables, seen: Any, strength: float) -> Tables:
         return Tables(integer_rows(blend(seen, tables.rows.astype(np.float64), strength)))
 
-    entropy = FrameEntropy(
-        old.net,
-        blended(old.index_tables, symmetric(counts[id(old.index_tables)]), _INDEX_STRENGTH),
-        blended(old.side_tables, counts[id(old.side_tables)], _SIDE_STRENGTH),
-    )
+    if grow:
+        grown_entropy = counted_entropy(old, writer)
+        trees, sides = grown_entropy.trees, grown_entropy.side_tables
+    else:
+        trees, sides = old.trees, blended(old.side_tables, counts[id(old.side_tables)], _SIDE_STRENGTH)
+    indices = blended(old.index_tables, symmetric(counts[id(old.index_tables)]), _INDEX_STRENGTH)
+    entropy = FrameEntropy(old.net, indices, sides, trees)
     return assemble(codec.name, Parts(codec.backbone, codec.quantizer, codec.config), entropy)
 
 

@@ -1,8 +1,8 @@
 """From trained networks to a codec: integer context networks, and tables counted on training footage.
 
 Tables start as the distributions that training assumed.  Then crops of the training clips are coded with them, every
-symbol is counted, and the counts (softened by what was there before) become the tables; twice, because choosing
-indices depends on the tables.
+symbol is counted, and the counts (softened by what was there before) become the tables, those of side information
+behind trees that grow from it; twice, because choosing indices depends on the tables.
 """
 
 from __future__ import annotations
@@ -20,18 +20,11 @@ from vcodec.codec import Codec, Settings, State
 from vcodec.datasets.base import Bytes, Run
 from vcodec.entropy.context import ContextNet, FrozenContext
 from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
-from vcodec.entropy.lattice import (
-    DELTA_FELLOWS,
-    DELTA_NAMES,
-    DELTA_ROWS,
-    FAR_FIRST,
-    FLAGS_FIRST,
-    SIDE_ROWS,
-    SIDE_SYMBOLS,
-    SOURCE_FIRST,
-)
+from vcodec.entropy.lattice import FAR_FIRST, FLAGS_FIRST, GROWN_FIRST, OFFSETS_FIRST, SIDE_SYMBOLS
 from vcodec.entropy.observed import TABLES, widths
+from vcodec.entropy.surroundings import KINDS
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
+from vcodec.training.growing import Watched, grown
 
 __all__ = [
     "CountingWriter",
@@ -42,7 +35,6 @@ __all__ = [
     "coded_chunks",
     "counted_entropy",
     "freeze",
-    "pooled",
     "symmetric",
 ]
 
@@ -51,9 +43,17 @@ CODEBOOKS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 
 
 class CountingWriter(SymbolWriter):
-    """Counts symbols by table instead of keeping them."""
+    """Counts symbols by table instead of keeping them; watched: for trees to grow from, None where none are."""
 
-    counts: dict[int, Floats]
+    def __init__(self, counts: dict[int, Floats] | None = None, watched: Watched | None = None) -> None:
+        super().__init__()
+        self.counts = {} if counts is None else counts
+        self.watched = watched
+
+    def watch(self, kind: str, seen: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
+        """Keep them."""
+        if self.watched is not None:
+            self.watched.add(kind, seen, symbols)
 
     def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
         flat = rows.astype(np.int64) * tables.symbols + symbols.astype(np.int64)
@@ -80,19 +80,21 @@ def assumed_index_tables() -> Floats:
 
 
 def assumed_side_tables() -> Floats:
+    """Tables that no tree chooses, then one for each kind of symbol."""
     size = np.abs(np.arange(SIDE_SYMBOLS) - REACH).astype(np.float64)
     row = 0.7**size
     row[ESCAPE] = 0.01
-    rows = np.repeat(row[None], SIDE_ROWS, 0)
-    stage, fellows, old = (a.ravel() for a in np.mgrid[0:3, 0:5, -1:2])
-    asked = 4.0 * (stage > 0) + 4.0 * (old >= 0)
-    kept = np.clip((fellows * (stage > 0) + 4.0 * (old > 0) + 0.2) / (asked + 1.0), 0.02, 0.98)
-    rows[SOURCE_FIRST:FLAGS_FIRST] = 0.0
-    rows[SOURCE_FIRST:FLAGS_FIRST, 0], rows[SOURCE_FIRST:FLAGS_FIRST, 1] = 1 - kept, kept
-    rows[FLAGS_FIRST:] = 0.0
-    rows[FLAGS_FIRST:FAR_FIRST, :8] = 0.02 + 0.86 * np.eye(8)
+    rows = np.repeat(row[None], GROWN_FIRST + len(KINDS), 0)
+    rows[FLAGS_FIRST:FAR_FIRST] = 0.0
+    rows[FLAGS_FIRST:FAR_FIRST, :16] = 0.01 + 0.84 * np.eye(16)
     rows[FAR_FIRST] = 0.8 ** (np.arange(SIDE_SYMBOLS) // 2)
     rows[FAR_FIRST + 1, :16] = 1.0
+    rows[FAR_FIRST + 1, 16:] = 0.0
+    rows[OFFSETS_FIRST] = 0.0
+    rows[OFFSETS_FIRST, :8] = 0.02 + 0.86 * (np.arange(8) == 4)
+    for kind, letters in (("activity", 10), ("source", 2), ("choice", 4)):
+        at = GROWN_FIRST + KINDS.index(kind)
+        rows[at] = np.where(np.arange(SIDE_SYMBOLS) < letters, 0.5 ** np.arange(SIDE_SYMBOLS), 0.0)
     return rows + 1e-4
 
 
@@ -109,27 +111,19 @@ def blend(counts: Floats, assumed: Floats, strength: float) -> Floats:
     return np.where(assumed > 0, counts + strength * prior, 0)
 
 
-def pooled(counts: Floats, assumed: Floats) -> Floats:
-    """What a row of side information is softened with: its fellows' counts, where the finest contexts are one."""
-    prior = assumed.copy()
-    rows = DELTA_NAMES * DELTA_ROWS
-    fellows = counts[:rows].reshape(-1, DELTA_FELLOWS, SIDE_SYMBOLS).sum(1, keepdims=True)
-    start = assumed[:rows].reshape(-1, DELTA_FELLOWS, SIDE_SYMBOLS)
-    start = start / start.sum(2, keepdims=True)
-    prior[:rows] = (fellows + 4.0 * start).reshape(rows, SIDE_SYMBOLS)
-    return prior
-
-
 def assumed_entropy(net: FrozenContext) -> FrameEntropy:
     """The entropy model before anything was counted."""
     return FrameEntropy(net, Tables(integer_rows(assumed_index_tables())), Tables(integer_rows(assumed_side_tables())))
 
 
-def counted_entropy(entropy: FrameEntropy, counts: dict[int, Floats], side: Floats, strength: float) -> FrameEntropy:
-    """``entropy`` with tables of what was counted with it; those of side information softened by ``side``."""
-    indices = blend(symmetric(counts[id(entropy.index_tables)]), assumed_index_tables(), 20.0)
-    sides = blend(counts[id(entropy.side_tables)], side, strength)
-    return FrameEntropy(entropy.net, Tables(integer_rows(indices)), Tables(integer_rows(sides)))
+def counted_entropy(entropy: FrameEntropy, writer: CountingWriter) -> FrameEntropy:
+    """``entropy`` with tables of what was counted with it, and trees grown from what was watched."""
+    indices = blend(symmetric(writer.counts[id(entropy.index_tables)]), assumed_index_tables(), 20.0)
+    assumed = assumed_side_tables()
+    fixed = blend(writer.counts[id(entropy.side_tables)][:GROWN_FIRST], assumed[:GROWN_FIRST], 6.0)
+    watched = Watched() if writer.watched is None else writer.watched
+    trees, sides = grown(watched, fixed, assumed[GROWN_FIRST:])
+    return FrameEntropy(entropy.net, Tables(integer_rows(indices)), sides, trees)
 
 
 def freeze(
@@ -150,13 +144,13 @@ def freeze(
     jobs = [(clip, k) for i, clip in enumerate(clips) for k in _codebooks(i)]
     for turn in range(rounds):
         codec = Codec(name, parts.backbone, parts.quantizer, entropy)
-        counts: dict[int, Floats] = {}
+        writer = CountingWriter(watched=Watched())
         rng = np.random.default_rng(seed)
         for done, (clip, k) in enumerate(jobs):
-            _count(codec, clip[int(rng.integers(len(clip)))], k, frames, crop, rng, counts)
+            _count(codec, clip[int(rng.integers(len(clip)))], k, frames, crop, rng, writer)
             if progress:
                 progress(turn * len(jobs) + done + 1, rounds * len(jobs))
-        entropy = counted_entropy(entropy, counts, pooled(counts[id(entropy.side_tables)], assumed_side_tables()), 6.0)
+        entropy = counted_entropy(entropy, writer)
     return assemble(name, parts, entropy)
 
 
@@ -189,7 +183,7 @@ def _count(
     frames: int,
     crop: tuple[int, int],
     rng: np.random.Generator,
-    counts: dict[int, Floats],
+    writer: CountingWriter,
 ) -> None:
     """Code one crop at one K and add its symbols to the counts."""
     t, h, w = run.luma.shape
@@ -198,7 +192,5 @@ def _count(
     start = int(rng.integers(0, max(0, t - frames) + 1))
     luma = run.luma[start : start + frames, y : y + crop[0], x : x + crop[1]]
     chroma = run.chroma[start : start + frames, :, y // 2 : (y + crop[0]) // 2, x // 2 : (x + crop[1]) // 2]
-    writer = CountingWriter()
-    writer.counts = counts
     for _ in coded_chunks(codec, luma, chroma, k, writer):
         pass

@@ -31,10 +31,10 @@ from vcodec.training.freezing import (
     CODEBOOKS,
     CountingWriter,
     assumed_entropy,
-    assumed_side_tables,
     blend,
     counted_entropy,
 )
+from vcodec.training.growing import Watched
 from vcodec.training.measure import Measure, draw_ks
 
 __all__ = ["LayerCoding", "cornered", "draw_pictures", "freeze_layers"]
@@ -126,9 +126,7 @@ def freeze_layers(
     grey = _grey_tables(pictures)
     entropy = LayerEntropy(frames, Tables(integer_rows(path_prior)), grey)
     codec = Codec(name, parts.backbone, parts.quantizer, entropy)
-    counts: dict[int, Floats] = {}
-    writer = CountingWriter()
-    writer.counts = counts
+    writer = CountingWriter(watched=Watched())
     rng = np.random.default_rng((seed, 2))
     for done in range(clips):
         clip = dataset.batch(rng, 1, parts.backbone.step_frames, 64).clip("gray")
@@ -136,8 +134,8 @@ def freeze_layers(
         if progress:
             progress(done + 1, clips)
     _count_residuals(codec, draw_pictures(dataset, seed, 200), rng, writer)
-    paths = blend(counts[id(entropy.paths)], path_prior, 4.0)
-    frames = counted_entropy(frames, counts, assumed_side_tables(), 4.0)
+    paths = blend(writer.counts[id(entropy.paths)], path_prior, 4.0)
+    frames = counted_entropy(frames, writer)
     return assemble(name, parts, LayerEntropy(frames, Tables(integer_rows(paths)), grey))
 
 

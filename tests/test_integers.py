@@ -304,3 +304,44 @@ def test_a_table_for_each_symbol_codes_as_a_run_of_one_table() -> None:
         assert data == plain.get_compressed().astype("<u4").tobytes()
         assert np.array_equal(SymbolReader(data).read(tables, rows), symbols)
         assert writer.expected_bits == pytest.approx(tables.bits[rows[order], symbols[order]].sum())
+
+
+@pytest.mark.parametrize("size", [2, 32, 200])
+def test_the_compiled_reader_reads_as_constriction_does(size: int) -> None:
+    """Tables of any shape, near certain ones and ones with holes, read alike up to the last word and beyond it."""
+    rng = np.random.default_rng(size)
+    weights = rng.random((50, size)) ** rng.integers(1, 60, (50, 1))
+    weights[::3] *= rng.integers(0, 2, weights[::3].shape)
+    weights[:, 0] += 1e-9
+    tables = Tables(integer_rows(weights))
+    rows = rng.integers(0, 50, 3000)
+    symbols = np.array([rng.choice(size, p=tables.rows[r] / TABLE_SUM) for r in rows])
+    writer = SymbolWriter()
+    for part in range(0, 3000, 500):
+        writer.write(tables, rows[part : part + 500], symbols[part : part + 500])
+        writer.write_raw(symbols[part : part + 3] * 257)
+    for data in (writer.finish(), writer.finish()[:400], bytes(rng.integers(0, 255, 800, dtype=np.uint8)), b""):
+        compiled, plain, handed = SymbolReader(data), SymbolReader(data), SymbolReader(data)
+        plain.take([tables.model(0)], [0])  # from here on constriction's
+        for part in range(0, 3000, 500):
+            if part == 1500:
+                handed.take([tables.model(0)], [0])
+            found = []
+            for reader in (compiled, plain, handed):
+                try:
+                    found.append((*reader.read(tables, rows[part : part + 500]), *reader.read_raw(3)))
+                except DamagedError:
+                    found.append(())
+            assert found[0] == found[1] == found[2]
+            if not found[0]:
+                break
+            assert compiled._coder is None and plain._coder is not None
+        else:
+            ends = []
+            for reader in (compiled, plain, handed):
+                try:
+                    reader.finish()
+                    ends.append(True)
+                except DamagedError:
+                    ends.append(False)
+            assert len(set(ends)) == 1

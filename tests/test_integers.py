@@ -15,7 +15,7 @@ from tests.models import moving_frames, small_codec
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
-from vcodec.entropy.eightbit import EightBitContext
+from vcodec.entropy.eightbit import EightBitContext, fast_here
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
 from vcodec.entropy.lattice import SIDE_ROWS, ReadPort, WritePort, code_choice, code_flags, code_maps
@@ -127,6 +127,27 @@ def test_bytes_give_the_tables_of_floats(size: tuple[int, int]) -> None:
         assert len(table.unique()) > 4
         assert torch.equal(quick_a[0], table[0])
         assert torch.equal(quick.step_b(past, features, 32, kind)[0], table_b[0])
+
+
+@pytest.mark.skipif(not fast_here(), reason="tables are found everywhere")
+def test_tables_of_active_blocks_are_those_of_all() -> None:
+    """Where only blocks of some activity are asked for, their tables are the same, and others' are 0."""
+    torch.manual_seed(5)
+    net = FrozenContext(ContextNet(ContextConfig(channels=96, key_width=8)).freeze())
+    act = torch.randint(0, 10, (1, 1, 9, 13)) * (torch.rand(1, 1, 9, 13) < 0.3)
+    more = act * (torch.rand(act.shape) < 0.5)
+    past, rough = torch.randint(-9, 10, (1, 96, 18, 26)).float(), torch.randint(0, 2, (1, 3, 18, 26)).float()
+    history = net.history(past, rough)
+    for some in (more, act, more, torch.zeros_like(act)):
+        alive = (some > 0).repeat_interleave(2, 2).repeat_interleave(2, 3).float()
+        everywhere, features = net.step_a(some, history, 32, 1)
+        active, those = net.step_a(some, history, 32, 1, True)
+        assert torch.equal(active, everywhere * alive)
+        assert torch.equal(net.step_b(past, those, 32, 1), net.step_b(past, features, 32, 1) * alive)
+        assert net.keys is not None
+        for number in range(8):
+            found, wanted = (net.keys.tables(number, some, past, 32, active) for active in (True, False))
+            assert torch.equal(found, wanted * alive)
 
 
 def test_tables_of_keyframes_ignore_batch() -> None:

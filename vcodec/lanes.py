@@ -1,7 +1,8 @@
-"""Sixteen floats at a time in compiled loops: LLVM's own vectorizer gives loops over so many sums half of this CPU.
+"""Several floats at a time in compiled loops: LLVM's own vectorizer makes little of many sums, or of few samples.
 
-A tuple of lanes is what a loop holds in registers; on CPUs with shorter registers LLVM splits them.  Products are
-fused with their sums, in the order written: the same values on every CPU.
+A tuple of lanes is what a loop holds in registers; on CPUs with shorter registers LLVM splits them.  Sums are in the
+order written, and only `add_products` fuses products with them: the same values on every CPU.  Arrays are flat, and
+nothing checks that a place is in them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["ACROSS", "WIDE", "add_products", "put", "zeros"]
+__all__ = ["ACROSS", "WIDE", "add_products", "blend", "copy", "put", "sum_taps", "zeros"]
 
 WIDE = 16  # floats in a vector
 ACROSS = 4  # vectors that stand side by side: samples of one row
@@ -92,7 +93,76 @@ def _put(typing_context: Any, sums: Any, out: Any) -> Any:
     return types.none(sums, out), emit
 
 
+def _run(width: int, context: Any, builder: Any, signature: Any, args: Any, array: int) -> Any:
+    """Address of so many floats: of the array that is an argument, from the place that the next one is."""
+    place = _place(context, builder, signature.args[array], args[array], args[array + 1])
+    return builder.bitcast(place, ir.VectorType(ir.FloatType(), width).as_pointer())
+
+
+def _sum_taps(
+    typing_context: Any, out: Any, to: Any, x: Any, at: Any, weights: Any, first: Any, step: Any, taps: Any, width: Any
+) -> Any:
+    """out[to + i] = Σ x[at + step · t + i] · weights[first + t] for i < width, t < taps; these two are literals."""
+    count, size = taps.literal_value, width.literal_value
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.FloatType(), size)
+        none, zero = ir.Constant(vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        total, at = ir.Constant(vector, [0.0] * size), args[3]
+        for t in range(count):
+            one = builder.load(_place(context, builder, signature.args[4], args[4], args[5], t))
+            everywhere = ir.Constant(ir.VectorType(ir.IntType(32), size), [0] * size)
+            weight = builder.shuffle_vector(builder.insert_element(none, one, zero), none, everywhere)
+            here = [*args[:3], at]
+            samples = builder.load(_run(size, context, builder, signature, here, 2), align=4)
+            total = builder.fadd(total, builder.fmul(samples, weight))
+            at = builder.add(at, args[6])
+        builder.store(total, _run(size, context, builder, signature, args, 0), align=4)
+        return context.get_dummy_value()
+
+    return types.none(out, to, x, at, weights, first, step, taps, width), emit
+
+
+def _copy(typing_context: Any, out: Any, to: Any, x: Any, at: Any, width: Any) -> Any:
+    """out[to + i] = x[at + i] for i < width, a literal."""
+    size = width.literal_value
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        goal, given = (_run(size, context, builder, signature, args, i) for i in (0, 2))
+        builder.store(builder.load(given, align=4), goal, align=4)
+        return context.get_dummy_value()
+
+    return types.none(out, to, x, at, width), emit
+
+
+def _blend(
+    typing_context: Any,
+    out: Any,
+    to: Any,
+    own: Any,
+    at: Any,
+    other: Any,
+    beside: Any,
+    share: Any,
+    first: Any,
+    width: Any,
+) -> Any:
+    """out[to + i] += (other[beside + i] − own[at + i]) · share[first + i] for i < width, a literal."""
+    size = width.literal_value
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        goal, mine, theirs, weight = (_run(size, context, builder, signature, args, i) for i in (0, 2, 4, 6))
+        held, a, b, s = (builder.load(place, align=4) for place in (goal, mine, theirs, weight))
+        builder.store(builder.fadd(held, builder.fmul(builder.fsub(b, a), s)), goal, align=4)
+        return context.get_dummy_value()
+
+    return types.none(out, to, own, at, other, beside, share, first, width), emit
+
+
 # to loops they are functions of the values that a signature's types stand for
 zeros: Any = intrinsic(prefer_literal=True)(_zeros)
 add_products: Any = intrinsic(_add_products)
 put: Any = intrinsic(_put)
+sum_taps: Any = intrinsic(prefer_literal=True)(_sum_taps)
+blend: Any = intrinsic(prefer_literal=True)(_blend)
+copy: Any = intrinsic(prefer_literal=True)(_copy)

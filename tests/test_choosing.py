@@ -69,3 +69,13 @@ def test_blocks_that_do_not_pay_are_emptied() -> None:
     sure = np.sign(u) * np.rint(np.maximum(np.abs(u) - 0.2, 0))
     total = np.abs(sure).reshape(4, 3, 2, 4, 2).sum((0, 2, 4)).astype(int)
     assert np.array_equal(first, [[min(9, int(n).bit_length()) for n in row] for row in total])
+
+
+def test_what_is_coded_comes_in_order() -> None:
+    """Rows and places of the indices of a step whose blocks have activity and whose tables are not "surely zero"."""
+    rng = np.random.default_rng(4)
+    table, mask = rng.integers(0, TABLES, SHAPE).astype(np.float32), rng.random(SHAPE) < 0.5
+    activity = rng.integers(0, 2, (SHAPE[1] // 2, SHAPE[2] // 2))
+    rows, places = choosing.coded(table, mask, activity, 100)
+    alive = mask & (activity > 0).repeat(2, 0).repeat(2, 1) & (table > 0)
+    assert np.array_equal(places, np.flatnonzero(alive)) and np.array_equal(rows, 100 + table[alive])

@@ -15,7 +15,7 @@ from tests.models import moving_frames, small_codec, small_trees
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
-from vcodec.entropy.eightbit import EightBitContext
+from vcodec.entropy.eightbit import EightBitContext, fast_here
 from vcodec.entropy.frames import neighbours
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
@@ -141,6 +141,27 @@ def test_bytes_give_the_tables_of_floats(size: tuple[int, int]) -> None:
         assert len(table.unique()) > 4
         assert torch.equal(quick_a[0], table[0])
         assert torch.equal(quick.step_b(past, features, 32, kind)[0], table_b[0])
+
+
+@pytest.mark.skipif(not fast_here(), reason="tables are found everywhere")
+def test_tables_of_active_blocks_are_those_of_all() -> None:
+    """Where only blocks of some activity are asked for, their tables are the same, and others' are 0."""
+    torch.manual_seed(5)
+    net = FrozenContext(ContextNet(ContextConfig(channels=96, key_width=8)).freeze())
+    act = torch.randint(0, 10, (1, 1, 9, 13)) * (torch.rand(1, 1, 9, 13) < 0.3)
+    more = act * (torch.rand(act.shape) < 0.5)
+    past, rough = torch.randint(-9, 10, (1, 96, 18, 26)).float(), torch.randint(0, 2, (1, 3, 18, 26)).float()
+    history = net.history(past, rough)
+    for some in (more, act, more, torch.zeros_like(act)):
+        alive = (some > 0).repeat_interleave(2, 2).repeat_interleave(2, 3).float()
+        everywhere, features = net.step_a(some, history, 32, 1)
+        active, those = net.step_a(some, history, 32, 1, True)
+        assert torch.equal(active, everywhere * alive)
+        assert torch.equal(net.step_b(past, those, 32, 1), net.step_b(past, features, 32, 1) * alive)
+        assert net.keys is not None
+        for number in range(8):
+            found, wanted = (net.keys.tables(number, some, past, 32, active) for active in (True, False))
+            assert torch.equal(found, wanted * alive)
 
 
 def test_tables_of_keyframes_ignore_batch() -> None:
@@ -368,3 +389,44 @@ def test_a_table_for_each_symbol_codes_as_a_run_of_one_table() -> None:
         assert data == plain.get_compressed().astype("<u4").tobytes()
         assert np.array_equal(SymbolReader(data).read(tables, rows), symbols)
         assert writer.expected_bits == pytest.approx(tables.bits[rows[order], symbols[order]].sum())
+
+
+@pytest.mark.parametrize("size", [2, 32, 200])
+def test_the_compiled_reader_reads_as_constriction_does(size: int) -> None:
+    """Tables of any shape, near certain ones and ones with holes, read alike up to the last word and beyond it."""
+    rng = np.random.default_rng(size)
+    weights = rng.random((50, size)) ** rng.integers(1, 60, (50, 1))
+    weights[::3] *= rng.integers(0, 2, weights[::3].shape)
+    weights[:, 0] += 1e-9
+    tables = Tables(integer_rows(weights))
+    rows = rng.integers(0, 50, 3000)
+    symbols = np.array([rng.choice(size, p=tables.rows[r] / TABLE_SUM) for r in rows])
+    writer = SymbolWriter()
+    for part in range(0, 3000, 500):
+        writer.write(tables, rows[part : part + 500], symbols[part : part + 500])
+        writer.write_raw(symbols[part : part + 3] * 257)
+    for data in (writer.finish(), writer.finish()[:400], bytes(rng.integers(0, 255, 800, dtype=np.uint8)), b""):
+        compiled, plain, handed = SymbolReader(data), SymbolReader(data), SymbolReader(data)
+        plain.take([tables.model(0)], [0])  # from here on constriction's
+        for part in range(0, 3000, 500):
+            if part == 1500:
+                handed.take([tables.model(0)], [0])
+            found = []
+            for reader in (compiled, plain, handed):
+                try:
+                    found.append((*reader.read(tables, rows[part : part + 500]), *reader.read_raw(3)))
+                except DamagedError:
+                    found.append(())
+            assert found[0] == found[1] == found[2]
+            if not found[0]:
+                break
+            assert compiled._coder is None and plain._coder is not None
+        else:
+            ends = []
+            for reader in (compiled, plain, handed):
+                try:
+                    reader.finish()
+                    ends.append(True)
+                except DamagedError:
+                    ends.append(False)
+            assert len(set(ends)) == 1

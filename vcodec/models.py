@@ -21,7 +21,6 @@ __all__ = ["codec_for_decoding", "codec_for_encoding", "device_named", "model_fo
 
 _XZ = b"\xfd7zXZ\x00"  # how packed data begins
 _PACKED_MOST, _PRESET = 2**25, 3  # bytes of a checkpoint that is packed; how hard
-_LARGE = 300_000  # samples a frame from which decoding gains by a second thread inside an operation
 
 
 def model_folder() -> Path:
@@ -58,8 +57,7 @@ def codec_for_decoding(
     Raises WeightsError, naming what is needed and where it looked; DamagedError for damaged embedded weights.
     """
     header = reader.header
-    large = header.width * header.height >= _LARGE
-    _use_threads(os.cpu_count() if threads is None and large else threads)
+    _use_threads(threads)
     needed = header.weights_sha256
     looked: list[str] = []
 

@@ -7,19 +7,21 @@ two.  Numba compiles at the first call on a machine and keeps the result beside 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from numba import njit
 from torch import Tensor
 
+from vcodec import lanes
 from vcodec.loops import KEPT
 
 __all__ = ["OVERLAPPED", "compilable"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-ZERO = np.float32(0.0)
 
 
 def compilable(*planes: Tensor) -> bool:
@@ -28,111 +30,109 @@ def compilable(*planes: Tensor) -> bool:
     return all(p.device.type == "cpu" and p.dtype == torch.float32 and not (grad and p.requires_grad) for p in planes)
 
 
-@njit(cache=KEPT, nogil=True, forceinline=True)
-def _read(
-    plane: Floats,
-    place: tuple[int, int],
-    phase: tuple[int, int],
-    shape: tuple[int, int],
-    taps: Floats,
-    length: int,
-    work: Floats,
-    out: Floats,
-) -> None:
-    """A patch of a padded plane, displaced by phase; the filter across goes first, as in tensors."""
-    rows, cols = shape
-    before = length // 2 - 1
-    first, high = place[0], rows
-    if phase[0]:
-        first, high = first - before, rows + length - 1
-    weights = taps[phase[1]]
-    for r in range(high):
-        goal = work[r] if phase[0] else out[r]
-        if phase[1]:
-            line = plane[first + r, place[1] - before : place[1] - before + cols + length + 1]
-            for c in range(0, cols, 4):
-                x0, x1, x2, x3 = ZERO, ZERO, ZERO, ZERO
-                for t in range(length):
-                    w = weights[t]
-                    x0 += line[c + t] * w
-                    x1 += line[c + t + 1] * w
-                    x2 += line[c + t + 2] * w
-                    x3 += line[c + t + 3] * w
-                goal[c], goal[c + 1], goal[c + 2], goal[c + 3] = x0, x1, x2, x3
-        else:
-            line = plane[first + r, place[1] : place[1] + cols]
-            for c in range(cols):
-                goal[c] = line[c]
-    if phase[0]:
-        weights = taps[phase[0]]
-        for r in range(rows):
-            for c in range(0, cols, 4):
-                x0, x1, x2, x3 = ZERO, ZERO, ZERO, ZERO
-                for t in range(length):
-                    w = weights[t]
-                    x0 += work[r + t, c] * w
-                    x1 += work[r + t, c + 1] * w
-                    x2 += work[r + t, c + 2] * w
-                    x3 += work[r + t, c + 3] * w
-                out[r, c], out[r, c + 1], out[r, c + 2], out[r, c + 3] = x0, x1, x2, x3
+def _overlapper(block: int) -> Callable[[Floats, int, Ints, Ints, Floats, Floats, Floats], None]:
+    """The loop for blocks of one size: their filters have as many taps as they have samples."""
+    half, phases, before = block // 2, 32 // block, block // 2 - 1
 
+    @njit(nogil=True, forceinline=True)
+    def read(
+        flat: Floats,
+        at: int,
+        pitch: int,
+        dy: int,
+        dx: int,
+        rows: int,
+        narrow: bool,
+        taps: Floats,
+        work: Floats,
+        out: Floats,
+    ) -> None:
+        """A patch of a padded plane, displaced by a phase, half as wide if narrow; the filter across goes first."""
+        high, first = rows, at
+        if dy:
+            high, first = rows + block - 1, at - before * pitch
+        for r in range(high):
+            if narrow:
+                if dx and dy:
+                    lanes.sum_taps(work, r * block, flat, first - before, taps, dx * block, 1, block, half)
+                elif dx:
+                    lanes.sum_taps(out, r * block, flat, first - before, taps, dx * block, 1, block, half)
+                elif dy:
+                    lanes.copy(work, r * block, flat, first, half)
+                else:
+                    lanes.copy(out, r * block, flat, first, half)
+            elif dx and dy:
+                lanes.sum_taps(work, r * block, flat, first - before, taps, dx * block, 1, block, block)
+            elif dx:
+                lanes.sum_taps(out, r * block, flat, first - before, taps, dx * block, 1, block, block)
+            elif dy:
+                lanes.copy(work, r * block, flat, first, block)
+            else:
+                lanes.copy(out, r * block, flat, first, block)
+            first += pitch
+        if dy:
+            for r in range(rows):
+                if narrow:
+                    lanes.sum_taps(out, r * block, work, r * block, taps, dy * block, block, block, half)
+                else:
+                    lanes.sum_taps(out, r * block, work, r * block, taps, dy * block, block, block, block)
 
-@njit(cache=KEPT, nogil=True, forceinline=True)
-def _overlap(
-    planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats, block: int
-) -> None:
-    half, phases = block // 2, 32 // block  # as many taps as a block has samples
-    batch, h, w = source.shape
-    work = np.empty((2 * block + 8, block), np.float32)
-    own = np.empty((block, block), np.float32)
-    beside = np.empty((block, block), np.float32)
-    for b in range(batch):
-        for y in range(h):
-            for x in range(w):
-                top, left = y * block + pad, x * block + pad
-                dy, dx, s = vectors[b, 0, y, x], vectors[b, 1, y, x], source[b, y, x]
-                place, phase = (top + dy // phases, left + dx // phases), (dy % phases, dx % phases)
-                _read(planes[s, b], place, phase, (block, block), taps, block, work, own)
-                goal = out[b, y * block : (y + 1) * block, x * block : (x + 1) * block]
-                for r in range(block):
-                    for c in range(block):
-                        goal[r, c] = own[r, c]
-                for side in range(4):
-                    ny = y + (2 * side - 1 if side < 2 else 0)
-                    nx = x + (0 if side < 2 else 2 * side - 5)
-                    if ny < 0 or nx < 0 or ny >= h or nx >= w:
-                        continue
-                    oy, ox, o = vectors[b, 0, ny, nx], vectors[b, 1, ny, nx], source[b, ny, nx]
-                    if oy == dy and ox == dx and o == s:
-                        continue
-                    at = (side % 2) * half
-                    place, phase = (top + oy // phases, left + ox // phases), (oy % phases, ox % phases)
-                    if side < 2:
-                        _read(planes[o, b], (place[0] + at, place[1]), phase, (half, block), taps, block, work, beside)
-                        for r in range(half):
-                            share = weights[half - 1 - r] if at else weights[r]
-                            for c in range(block):
-                                goal[at + r, c] += (beside[r, c] - own[at + r, c]) * share[c]
-                    else:
-                        _read(planes[o, b], (place[0], place[1] + at), phase, (block, half), taps, block, work, beside)
-                        for c in range(half):
-                            share = weights[half - 1 - c] if at else weights[c]
+    @njit(cache=KEPT, nogil=True)
+    def overlap(
+        planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
+    ) -> None:
+        """Planes [S,B,Hp,Wp], vectors [B,2,h,w], source [B,h,w], taps [phases,block], weights [half,block]."""
+        batch, h, w = source.shape
+        pitch, width = planes.shape[3], w * block
+        size = planes.shape[2] * pitch
+        flat, flat_taps, shown = planes.reshape(-1), taps.reshape(-1), out.reshape(-1)
+        work, own, beside = (
+            np.empty(2 * block * block, np.float32),
+            np.empty(block * block, np.float32),
+            np.empty(block * block, np.float32),
+        )
+        # what the blocks above, below, left and right weigh: of the half that lies beside them
+        shares = np.empty((4, block * block), np.float32)
+        for r in range(half):
+            for c in range(block):
+                shares[0, r * block + c], shares[1, r * block + c] = weights[r, c], weights[half - 1 - r, c]
+                shares[2, c * block + r], shares[3, c * block + r] = weights[r, c], weights[half - 1 - r, c]
+        share = shares.reshape(-1)
+        for b in range(batch):
+            for y in range(h):
+                for x in range(w):
+                    place = (y * block + pad) * pitch + x * block + pad
+                    dy, dx, s = vectors[b, 0, y, x], vectors[b, 1, y, x], source[b, y, x]
+                    at = (s * batch + b) * size + place + dy // phases * pitch + dx // phases
+                    read(flat, at, pitch, dy % phases, dx % phases, block, False, flat_taps, work, own)
+                    goal = (b * h * block + y * block) * width + x * block
+                    for r in range(block):
+                        lanes.copy(shown, goal + r * width, own, r * block, block)
+                    for side in range(4):
+                        ny = y + (2 * side - 1 if side < 2 else 0)
+                        nx = x + (0 if side < 2 else 2 * side - 5)
+                        if ny < 0 or nx < 0 or ny >= h or nx >= w:
+                            continue
+                        oy, ox, o = vectors[b, 0, ny, nx], vectors[b, 1, ny, nx], source[b, ny, nx]
+                        if oy == dy and ox == dx and o == s:
+                            continue
+                        far = side % 2 * half
+                        at = (o * batch + b) * size + place + oy // phases * pitch + ox // phases
+                        if side < 2:
+                            at += far * pitch
+                            read(flat, at, pitch, oy % phases, ox % phases, half, False, flat_taps, work, beside)
+                            for r in range(half):
+                                i, j, k = goal + (far + r) * width, (far + r) * block, side * block * block + r * block
+                                lanes.blend(shown, i, own, j, beside, r * block, share, k, block)
+                        else:
+                            at += far
+                            read(flat, at, pitch, oy % phases, ox % phases, block, True, flat_taps, work, beside)
                             for r in range(block):
-                                goal[r, at + c] += (beside[r, c] - own[r, at + c]) * share[r]
+                                i, j, k = goal + r * width + far, r * block + far, side * block * block + r * block
+                                lanes.blend(shown, i, own, j, beside, r * block, share, k, half)
+
+    loop: Callable[[Floats, int, Ints, Ints, Floats, Floats, Floats], None] = overlap
+    return loop
 
 
-@njit(cache=KEPT, nogil=True)
-def _overlap_luma(
-    planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
-) -> None:
-    _overlap(planes, pad, vectors, source, taps, weights, out, 8)
-
-
-@njit(cache=KEPT, nogil=True)
-def _overlap_chroma(
-    planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
-) -> None:
-    _overlap(planes, pad, vectors, source, taps, weights, out, 4)
-
-
-OVERLAPPED = {8: _overlap_luma, 4: _overlap_chroma}
+OVERLAPPED = {8: _overlapper(8), 4: _overlapper(4)}

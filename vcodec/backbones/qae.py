@@ -224,8 +224,8 @@ class QAE(Backbone):
         frame = p.packed + d
         kind = KEY if p.key else INTER
         x = torch.cat([frame - 0.5, d * 8.0], 1)
-        reach = self.config.filter_layers
-        return frame + helper.in_halves(lambda rows: self._bend(self.loop_filter, rows, p.level, kind), x, reach)
+        bent = self.loop_filter.in_halves(x, p.level, torch.full_like(p.level, kind, dtype=torch.int64))
+        return frame + bent * _FINE
 
     # ------------------------------------------------------------------ side information
 

@@ -12,7 +12,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["cheapest", "first_activity", "worthwhile"]
+__all__ = ["cheapest", "coded", "first_activity", "worthwhile"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -108,3 +108,24 @@ def worthwhile(
     for y in range(h // 2):
         for x in range(w // 2):
             out[y, x] = _bit_length(total[y, x]) if saved[y, x] > least else 0
+
+
+@njit(cache=KEPT, nogil=True)
+def coded(table: Floats, mask: npt.NDArray[np.bool_], activity: Ints, first: int) -> tuple[Ints, Ints]:
+    """Of the indices [C,h,w] that are coded: rows of their tables (first + number), and flat places, in order.
+
+    table: numbers, 0 is not coded; mask: what belongs to the step; activity [h/2,w/2], 0 is not coded.
+    """
+    channels, h, w = table.shape
+    rows, places = np.empty(table.size, np.int64), np.empty(table.size, np.int64)
+    numbers, members = table.reshape(-1), mask.reshape(-1)
+    n = 0
+    for c in range(channels):
+        for y in range(h):
+            line = activity[y >> 1]
+            begin = (c * h + y) * w
+            for x in range(w):
+                if line[x >> 1] and members[begin + x] and numbers[begin + x] > 0:
+                    rows[n], places[n] = first + int(numbers[begin + x]), begin + x
+                    n += 1
+    return rows[:n].copy(), places[:n].copy()

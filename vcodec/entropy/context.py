@@ -204,10 +204,13 @@ class FrozenContext:
             return self._eight_bit.history(past, rough)
         return self.past.sums(torch.cat([counts(past), rough], 1) * ACTIVATION_ONE, 1)
 
-    def step_a(self, act: Tensor, history: Any, k: int, kind: int) -> tuple[Tensor, Any]:
-        """activity [B,1,h/2,w/2], history -> (table numbers [B,C,h,w], features for step B)."""
+    def step_a(self, act: Tensor, history: Any, k: int, kind: int, active: bool = False) -> tuple[Tensor, Any]:
+        """activity [B,1,h/2,w/2], history -> (table numbers [B,C,h,w], features for step B).
+
+        active: both steps' tables need only be valid where there is activity.
+        """
         if self._eight_bit is not None and not isinstance(history, Tensor):
-            return self._eight_bit.step_a(act, history, k, kind)
+            return self._eight_bit.step_a(act, history, k, kind, active)
         n = act.shape[0]
         total = self.past.sums(thermometer(act) * ACTIVATION_ONE) + history
         x = self.past.activations(total, self._offset("past", k, kind, n))

@@ -308,9 +308,8 @@ class FrameEntropy:
 
     def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
         values = chosen.indices[0].cpu().numpy().reshape(-1)
-        alive = (act > 0).repeat(2, 0).repeat(2, 1)
         for mask, table in zip(chosen.masks, chosen.tables, strict=True):
-            rows, coded = _coded(table, mask & alive, k)
+            rows, coded = choosing.coded(_array(table), mask, act, index_class(k) * TABLES)
             given = values[coded].astype(np.int64)
             far = np.abs(given) > REACH
             writer.write(self.index_tables, rows, np.where(far, ESCAPE, given + REACH))
@@ -328,11 +327,10 @@ class FrameEntropy:
         out = torch.zeros(1, *shape)
         flat = out.numpy().reshape(-1)
         steps = steps_of(self.net, None if state is None else state.indices, rough, out.shape, k)
-        alive = (act > 0).repeat(2, 0).repeat(2, 1)
         activity = _tensor(act, self.device)[None]
         for number, mask in enumerate(steps.masks):
             table = steps.tables(number, activity, out.to(self.device))
-            rows, coded = _coded(table, mask & alive, k)
+            rows, coded = choosing.coded(_array(table), mask, act, index_class(k) * TABLES)
             values = reader.read(self.index_tables, rows) - REACH
             far = np.flatnonzero(values == ESCAPE - REACH)
             if far.size:
@@ -377,15 +375,6 @@ class _Chosen(NamedTuple):
     activity: Ints
     tables: list[Tensor]
     masks: list[npt.NDArray[np.bool_]]
-
-
-def _coded(table: Tensor, mask: npt.NDArray[np.bool_], k: int) -> tuple[Ints, Ints]:
-    """(rows of the tables, flat places) of the indices that are coded under a step's mask, in order."""
-    numbers = table[0].to(torch.uint8).cpu().numpy().reshape(-1)
-    places = np.flatnonzero(mask)
-    numbers = numbers[places]
-    coded = numbers > 0
-    return numbers[coded].astype(np.int64) + index_class(k) * TABLES, places[coded]
 
 
 def _array(maps: Tensor) -> npt.NDArray[np.float32]:

@@ -177,13 +177,13 @@ class FrozenKeyContext:
         if device.type != "cpu":
             self._eight_bit = []
 
-    def tables(self, number: int, act: Tensor, known: Tensor, k: int) -> Tensor:
+    def tables(self, number: int, act: Tensor, known: Tensor, k: int, active: bool = False) -> Tensor:
         """activity [B,1,h/2,w/2]; known: indices of the steps before, zero elsewhere -> table numbers [B,C,h,w].
 
-        They are valid in this step.
+        They are valid in this step; active: they need only be where there is activity.
         """
         if self._eight_bit and len(act) == 1:
-            found = self._eight_bit[number].tables(act, known, k)
+            found = self._eight_bit[number].tables(act, known, k, active)
         else:
             first, deep, head = self._layers[number]
             one, two, three = (o[k].expand(len(act), -1) for o in self._offsets[number])

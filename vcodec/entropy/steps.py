@@ -32,7 +32,8 @@ def steps_of(net: FrozenContext, past: Tensor | None, rough: Tensor, shape: Sequ
 class Steps(Protocol):
     """Indices of a frame in the order that they are coded in.
 
-    masks: which belong to each step, bool [C,h,w]; tables(step, activity, indices of the steps before): their numbers.
+    masks: which belong to each step, bool [C,h,w]; tables(step, activity, indices of the steps before): their numbers,
+    valid where there is activity.
     """
 
     masks: list[Mask]
@@ -53,7 +54,7 @@ class TwoSteps:
         """Step B is told only of A, which must have come before it."""
         if number:
             return self._net.step_b(known, self._features, self._k, self._kind)
-        table, self._features = self._net.step_a(act, self._history, self._k, self._kind)
+        table, self._features = self._net.step_a(act, self._history, self._k, self._kind, True)
         return table
 
 
@@ -66,7 +67,7 @@ class KeySteps:
 
     def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
         """Table numbers, valid in the step."""
-        return self._net.tables(number, act, known, self._k)
+        return self._net.tables(number, act, known, self._k, True)
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""Integer probability tables and the range coder that reads them (constriction).
+"""Integer probability tables and the range coder that reads them (constriction; reading.py is its decoder, compiled).
 
 A table is a row of integers that sum to 2^16.  Symbols are coded in ascending order of their tables.  All symbols of
 one table go in one call, so that a frame of 150,000 indices costs a few dozen calls; where there are about as many
@@ -7,12 +7,14 @@ tables as symbols (side information), one call with a table for each symbol give
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import constriction
 import numpy as np
 import numpy.typing as npt
 
+from vcodec.entropy import reading
 from vcodec.errors import DamagedError, WeightsError
 
 __all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows", "runs_of"]
@@ -50,6 +52,17 @@ class Tables:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"models": [None] * len(self.rows)}  # constriction's do not pickle
+
+    @cached_property
+    def cumulative(self) -> npt.NDArray[np.uint64]:
+        """Cumulative integers [N,S+1], as constriction has them."""
+        return reading.cumulative(self.probabilities)
+
+    @cached_property
+    def likeliest(self) -> Ints:
+        """The most probable symbol of each row."""
+        found: Ints = self.rows.argmax(1)
+        return found
 
     @property
     def symbols(self) -> int:
@@ -120,42 +133,60 @@ class SymbolReader:
     def __init__(self, payload: bytes) -> None:
         if len(payload) % 4:
             raise DamagedError("a payload is not a whole number of 32-bit words")
-        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+        self._words = np.frombuffer(payload, "<u4").astype(np.uint32)
+        self._state = reading.begin(self._words)
+        self._coder: Any = None  # constriction's, once something was taken under its models
         self.count = 0
 
     def read(self, tables: Tables, rows: npt.NDArray[Any]) -> Ints:
         """Symbols under rows, 1-D."""
         found = np.empty(rows.size, np.int64)
-        if rows.size:
+        self.count += int(rows.size)
+        if self._coder is None:
+            given = rows.astype(np.int64, copy=False)
+            known = (tables.cumulative, tables.likeliest, given)
+            _refuse_unless(reading.read_rows(self._state, self._words, *known, found))
+        elif rows.size:
             order, keys, lengths = runs_of(rows.astype(np.uint16))  # which sorts fast
-            if rows.size <= _SHORT * len(keys):
-                found[order] = self.take([_EACH], [tables.probabilities.take(keys.repeat(lengths), 0)])
-            else:
-                found[order] = self.take([tables.model(row) for row in keys.tolist()], lengths.tolist())
-            self.count += int(rows.size)
+            found[order] = self.take([tables.model(row) for row in keys.tolist()], lengths.tolist())
         return found
 
     def read_raw(self, n: int) -> Ints:
         """Integers 0..65535 without a model."""
         self.count += n
-        return self.take([_UNIFORM], [n]).astype(np.int64) if n else np.empty(0, np.int64)
+        if self._coder is not None:
+            return self.take([_UNIFORM], [n]).astype(np.int64) if n else np.empty(0, np.int64)
+        found = np.empty(n, np.int64)
+        _refuse_unless(reading.read_alike(self._state, self._words, _RAW_BITS, found))
+        return found
 
     def take(self, models: list[Any], lengths: list[Any]) -> npt.NDArray[np.int32]:
         """So many letters under each of constriction's models, or one under each of its parameters; not counted."""
+        if self._coder is None:
+            self._coder = reading.resumed(self._state, self._words)
         try:
             return np.concatenate(list(map(self._coder.decode, models, lengths)))
         except AssertionError as error:  # constriction's, for data that no encoder makes
-            raise DamagedError("a payload is not what its tables would have made") from error
+            raise DamagedError(_NOT_MADE) from error
 
     def mark(self) -> Any:
         """Where it stands, for `back`."""
-        return self._coder.clone()
+        return self._state.copy(), None if self._coder is None else self._coder.clone()
 
     def back(self, mark: Any) -> None:
         """To where it stood; once a mark."""
-        self._coder = mark
+        self._state, self._coder = mark
 
     def finish(self) -> None:
         """Refuse a payload that does not end where its symbols do."""
-        if not self._coder.maybe_exhausted():
+        ended = reading.exhausted(self._state, self._words) if self._coder is None else self._coder.maybe_exhausted()
+        if not ended:
             raise DamagedError("a payload holds more than its symbols")
+
+
+_NOT_MADE = "a payload is not what its tables would have made"
+
+
+def _refuse_unless(made: bool) -> None:
+    if not made:
+        raise DamagedError(_NOT_MADE)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vcodec.quantizers.levels import oriented_levels
 from vcodec.scale import between, level_of
 
 __all__ = ["ConditionalCodebook", "ConditionalConfig", "bounds"]
@@ -46,6 +47,10 @@ def _orientation(like: Tensor, phase: Tensor) -> Tensor:
     _, c, h, w = like.shape
     flip = (1 - 2 * (phase % 2)).to(like.dtype).view(-1, 1, 1, 1)
     return _board(c, h, w, like.device).to(like.dtype) * flip
+
+
+def _plain(*tensors: Tensor) -> bool:
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
 
 
 @lru_cache(maxsize=16)
@@ -84,9 +89,16 @@ class ConditionalCodebook(nn.Module):
         pull = between(self.pull, level, kind)  # [B,3]
         # offset of a level by its magnitude: 0 at zero, learned at 1..3, 0 beyond
         shift = F.pad(pull, (1, 1))
+        step = self.step(level, kind, fine)
+        if oriented and len(index) == 1 and not torch.is_grad_enabled() and _plain(index, step):
+            out = torch.empty(index.shape)
+            turn = (1.0 - 2.0 * (phase % 2)).float()
+            indices = index[0].contiguous().numpy()
+            oriented_levels(indices, shift[0].numpy(), step[0, :, 0, 0].numpy(), turn.numpy(), out[0].numpy())
+            return out
         size = index.abs().clamp(max=4).long()
         places = size + 5 * torch.arange(len(shift), device=index.device).view(-1, 1, 1, 1)
-        value = (index - index.sign() * shift.reshape(-1)[places]) * self.step(level, kind, fine)
+        value = (index - index.sign() * shift.reshape(-1)[places]) * step
         return value * _orientation(index, phase) if oriented else value
 
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor:

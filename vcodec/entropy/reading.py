@@ -1,0 +1,143 @@
+"""constriction's range decoder, compiled: a symbol in a few nanoseconds, whatever its table.
+
+    state: lower, range, point (64 bits), words read.    A symbol s of a table has the share
+    [lower + scale · C(s), lower + scale · C(s + 1)) of the range, scale = range >> 24;  point lies in one of them.
+
+Arithmetic and tables are those of constriction's RangeDecoder and Categorical(perfect=False): a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import constriction
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from vcodec.loops import KEPT
+
+__all__ = ["begin", "cumulative", "exhausted", "read_alike", "read_rows", "resumed"]
+
+Words = npt.NDArray[np.uint32]
+State = npt.NDArray[np.uint64]
+
+_PRECISION = 24
+LOWER, RANGE, POINT, READ = 0, 1, 2, 3  # places in the state
+_P, _WORD = np.uint64(_PRECISION), np.uint64(32)
+_SMALL, _ZERO = np.uint64(1 << 32), np.uint64(0)
+
+
+def cumulative(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """Cumulative integers [N,S+1] that constriction makes of rows of probabilities [N,S]."""
+    n, size = probabilities.shape
+    sums = np.cumsum(probabilities, 1)  # one after another, as it adds
+    scale = ((1 << _PRECISION) - size) / sums[:, -1:]
+    below = np.concatenate([np.zeros((n, 1)), sums[:, :-1]], 1)
+    out = np.full((n, size + 1), 1 << _PRECISION, np.uint64)
+    out[:, :size] = (below * scale).astype(np.uint64) + np.arange(size, dtype=np.uint64)  # each symbol has some share
+    return out
+
+
+@njit(cache=KEPT, nogil=True)
+def _next(state: State, words: Words) -> np.uint64:
+    """The next word; past the end come zeros."""
+    at = state[READ]
+    state[READ] = at + np.uint64(1)
+    return np.uint64(words[at]) if at < np.uint64(len(words)) else _ZERO
+
+
+@njit(cache=KEPT, nogil=True)
+def begin(words: Words) -> State:
+    """State at the beginning."""
+    state = np.zeros(4, np.uint64)
+    state[RANGE] = ~_ZERO
+    high = _next(state, words)
+    state[POINT] = (high << _WORD) | _next(state, words)
+    return state
+
+
+@njit(cache=KEPT, nogil=True)
+def read_rows(
+    state: State,
+    words: Words,
+    tables: npt.NDArray[np.uint64],
+    guesses: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    out: npt.NDArray[np.int64],
+) -> bool:
+    """Symbols under rows of tables [N,S+1], which are coded in ascending order of their rows: out [n], as rows are.
+
+    guesses [N]: symbols to look at first.  Gives False for data that no encoder makes.
+    """
+    starts = np.zeros(len(tables) + 1, np.int64)
+    for row in rows:
+        starts[row + 1] += 1
+    for i in range(len(tables)):
+        starts[i + 1] += starts[i]
+    order = np.empty(len(rows), np.int64)
+    for i in range(len(rows)):
+        order[starts[rows[i]]] = i
+        starts[rows[i]] += 1
+    flat, size = tables.reshape(-1), tables.shape[1]
+    lower, width, point = state[LOWER], state[RANGE], state[POINT]
+    done = 0  # starts are ends now
+    for row in range(len(tables)):
+        first, guess = row * size, row * size + guesses[row]
+        least, most = flat[guess], flat[guess + 1]
+        for place in range(done, starts[row]):
+            scale = width >> _P
+            ahead = point - lower
+            if ahead >= scale << _P:
+                return False
+            at, low, high = guess, least, most
+            while ahead < scale * low:
+                at -= 1
+                low, high = flat[at], low
+            while ahead >= scale * high:
+                at += 1
+                low, high = high, flat[at + 1]
+            lower += scale * low
+            width = scale * (high - low)
+            if width < _SMALL:
+                lower, width = lower << _WORD, width << _WORD
+                point = (point << _WORD) | _next(state, words)
+            out[order[place]] = at - first
+        done = starts[row]
+    state[LOWER], state[RANGE], state[POINT] = lower, width, point
+    return True
+
+
+@njit(cache=KEPT, nogil=True)
+def read_alike(state: State, words: Words, bits: int, out: npt.NDArray[np.int64]) -> bool:
+    """Integers of so many bits, all alike: out [n]; as read_rows."""
+    share = np.uint64(1) << np.uint64(_PRECISION - bits)
+    for i in range(len(out)):
+        scale = (state[RANGE] >> _P) * share
+        ahead = state[POINT] - state[LOWER]
+        found = ahead // scale
+        if found >> np.uint64(bits):
+            return False
+        state[LOWER] += scale * found
+        state[RANGE] = scale
+        if scale < _SMALL:
+            state[LOWER], state[RANGE] = state[LOWER] << _WORD, scale << _WORD
+            state[POINT] = (state[POINT] << _WORD) | _next(state, words)
+        out[i] = found
+    return True
+
+
+@njit(cache=KEPT, nogil=True)
+def exhausted(state: State, words: Words) -> bool:
+    """Whether nothing but what a coder adds at its end can be left."""
+    if state[READ] < np.uint64(len(words)):
+        return False
+    return bool(state[RANGE] == ~_ZERO or state[POINT] - state[LOWER] < _SMALL - np.uint64(1))
+
+
+def resumed(state: State, words: Words) -> Any:
+    """constriction's own decoder, which goes on from a state."""
+    lower, width, _, read = map(int, state)
+    begun = constriction.stream.queue.RangeDecoder(np.pad(words, (0, max(0, read - 2 - len(words)))))
+    begun.seek(read - 2, (lower, width))
+    return begun

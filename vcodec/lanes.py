@@ -1,0 +1,168 @@
+"""Several floats at a time in compiled loops: LLVM's own vectorizer makes little of many sums, or of few samples.
+
+A tuple of lanes is what a loop holds in registers; on CPUs with shorter registers LLVM splits them.  Sums are in the
+order written, and only `add_products` fuses products with them: the same values on every CPU.  Arrays are flat, and
+nothing checks that a place is in them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+__all__ = ["ACROSS", "WIDE", "add_products", "blend", "copy", "put", "sum_taps", "zeros"]
+
+WIDE = 16  # floats in a vector
+ACROSS = 4  # vectors that stand side by side: samples of one row
+_VECTOR = ir.VectorType(ir.FloatType(), WIDE)
+_FMA = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+
+
+class _Lanes(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name=f"Lanes({WIDE}xfloat32)")
+
+
+_lanes = _Lanes()
+
+
+@register_model(_Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Any) -> None:
+        super().__init__(manager, fe_type, _VECTOR)  # type: ignore[no-untyped-call]
+
+
+def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any, more: int = 0) -> Any:
+    """Address of an element of a flat array; nothing checks that it is there."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [builder.add(at, ir.Constant(at.type, more))])
+
+
+def _vector_place(*where: Any) -> Any:
+    return where[1].bitcast(_place(*where), _VECTOR.as_pointer())
+
+
+def _zeros(typing_context: Any, rows: Any) -> Any:
+    """rows × ACROSS lanes of 0; rows: a literal."""
+    count = rows.literal_value * ACROSS
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_tuple(builder, signature.return_type, [ir.Constant(_VECTOR, [0.0] * WIDE)] * count)
+
+    return types.UniTuple(_lanes, count)(rows), emit
+
+
+def _add_products(typing_context: Any, sums: Any, x: Any, at: Any, weights: Any, first: Any) -> Any:
+    """sums (rows × ACROSS lanes) + weights[first + row] · x[at : at + ACROSS · WIDE], of flat float32 arrays."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        held = cgutils.unpack_tuple(builder, args[0])
+        x_type, weights_type = signature.args[1], signature.args[3]
+        samples = [
+            builder.load(_vector_place(context, builder, x_type, args[1], args[2], WIDE * i), align=4)
+            for i in range(ACROSS)
+        ]
+        fma = cgutils.get_or_insert_function(builder.module, _FMA, f"llvm.fma.v{WIDE}f32")
+        none, zero = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), [0] * WIDE)
+        out = []
+        for i, total in enumerate(held):
+            if i % ACROSS == 0:
+                one = builder.load(_place(context, builder, weights_type, args[3], args[4], i // ACROSS))
+                weight = builder.shuffle_vector(builder.insert_element(none, one, zero), none, everywhere)
+            out.append(builder.call(fma, [weight, samples[i % ACROSS], total]))
+        return context.make_tuple(builder, signature.return_type, out)
+
+    return sums(sums, x, at, weights, first), emit
+
+
+def _put(typing_context: Any, sums: Any, out: Any) -> Any:
+    """Store rows × ACROSS lanes as out [rows · ACROSS · WIDE], row by row."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        begin = ir.Constant(ir.IntType(64), 0)
+        for i, lanes in enumerate(cgutils.unpack_tuple(builder, args[0])):
+            place = _vector_place(context, builder, signature.args[1], args[1], begin, WIDE * i)
+            builder.store(lanes, place, align=4)
+        return context.get_dummy_value()
+
+    return types.none(sums, out), emit
+
+
+def _run(width: int, context: Any, builder: Any, signature: Any, args: Any, array: int) -> Any:
+    """Address of so many floats: of the array that is an argument, from the place that the next one is."""
+    place = _place(context, builder, signature.args[array], args[array], args[array + 1])
+    return builder.bitcast(place, ir.VectorType(ir.FloatType(), width).as_pointer())
+
+
+def _sum_taps(
+    typing_context: Any, out: Any, to: Any, x: Any, at: Any, weights: Any, first: Any, step: Any, taps: Any, width: Any
+) -> Any:
+    """out[to + i] = Σ x[at + step · t + i] · weights[first + t] for i < width, t < taps; these two are literals."""
+    count, size = taps.literal_value, width.literal_value
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        vector = ir.VectorType(ir.FloatType(), size)
+        none, zero = ir.Constant(vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        total, at = ir.Constant(vector, [0.0] * size), args[3]
+        for t in range(count):
+            one = builder.load(_place(context, builder, signature.args[4], args[4], args[5], t))
+            everywhere = ir.Constant(ir.VectorType(ir.IntType(32), size), [0] * size)
+            weight = builder.shuffle_vector(builder.insert_element(none, one, zero), none, everywhere)
+            here = [*args[:3], at]
+            samples = builder.load(_run(size, context, builder, signature, here, 2), align=4)
+            total = builder.fadd(total, builder.fmul(samples, weight))
+            at = builder.add(at, args[6])
+        builder.store(total, _run(size, context, builder, signature, args, 0), align=4)
+        return context.get_dummy_value()
+
+    return types.none(out, to, x, at, weights, first, step, taps, width), emit
+
+
+def _copy(typing_context: Any, out: Any, to: Any, x: Any, at: Any, width: Any) -> Any:
+    """out[to + i] = x[at + i] for i < width, a literal."""
+    size = width.literal_value
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        goal, given = (_run(size, context, builder, signature, args, i) for i in (0, 2))
+        builder.store(builder.load(given, align=4), goal, align=4)
+        return context.get_dummy_value()
+
+    return types.none(out, to, x, at, width), emit
+
+
+def _blend(
+    typing_context: Any,
+    out: Any,
+    to: Any,
+    own: Any,
+    at: Any,
+    other: Any,
+    beside: Any,
+    share: Any,
+    first: Any,
+    width: Any,
+) -> Any:
+    """out[to + i] += (other[beside + i] − own[at + i]) · share[first + i] for i < width, a literal."""
+    size = width.literal_value
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        goal, mine, theirs, weight = (_run(size, context, builder, signature, args, i) for i in (0, 2, 4, 6))
+        held, a, b, s = (builder.load(place, align=4) for place in (goal, mine, theirs, weight))
+        builder.store(builder.fadd(held, builder.fmul(builder.fsub(b, a), s)), goal, align=4)
+        return context.get_dummy_value()
+
+    return types.none(out, to, own, at, other, beside, share, first, width), emit
+
+
+# to loops they are functions of the values that a signature's types stand for
+zeros: Any = intrinsic(prefer_literal=True)(_zeros)
+add_products: Any = intrinsic(_add_products)
+put: Any = intrinsic(_put)
+sum_taps: Any = intrinsic(prefer_literal=True)(_sum_taps)
+blend: Any = intrinsic(prefer_literal=True)(_blend)
+copy: Any = intrinsic(prefer_literal=True)(_copy)

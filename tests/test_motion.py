@@ -113,8 +113,8 @@ def test_the_search_pays_for_its_vectors() -> None:
     clip = sliding(2, step=1)
     reference, now = Reference.of(clip[:1]), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
     still, best = np.zeros((1, 2, 4, 6), np.int64), np.zeros((2, 4, 6), np.int64)
-    before = matching.refine(now, reference.phases, still, best, 1e9)  # nothing pays
-    sums = matching.refine(now, reference.phases, still, best, 4.0)
+    before = matching.refine(now, reference.phases, still, matching.nowhere(best), best, 1e9)  # nothing pays
+    sums = matching.refine(now, reference.phases, still, matching.nowhere(best), best, 4.0)
     assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum()
     for y, x in np.ndindex(4, 6):
         dy, dx = (int(best[i, y, x]) for i in (0, 1))

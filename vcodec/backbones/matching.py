@@ -28,6 +28,7 @@ __all__ = [
     "TRANSFORM_GAIN",
     "coarse_start",
     "inside",
+    "nowhere",
     "interpolate",
     "place_of",
     "refine",
@@ -44,18 +45,48 @@ TRANSFORMED = 0  # in place of a number of rows
 TRANSFORM_GAIN = 5  # by which transformed differences are larger, for their price; by measurement
 _ROUNDS = 4
 _NEAR = 1.05  # times what a block has, in plain differences: what may still be less in transformed ones
-# What a component costs, bits, that differs from the middle of its neighbours by 0..7 quarter samples, where those
-# differ among themselves by less than 1, 3, 7, 17 or by more: means over held-back clips.
+# What a component costs, bits, under the trees of side information: means over training clips.  By how far its four
+# neighbours differ among themselves (less than 1, 3, 7, 17 quarter samples, or more), by whether it is that of one of
+# them or none, each without and with that being the last frame's there; then by how far it is from their middle (_AT).
+_AT = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 9, 15, 30)
 _COSTS = (
-    (0.04, 6.3, 8.3, 10.0, 10.3, 10.8, 11.5, 12.0),
-    (0.52, 2.3, 5.6, 7.7, 8.4, 9.7, 10.1, 10.6),
-    (0.90, 2.5, 4.0, 5.5, 6.5, 7.4, 8.1, 8.7),
-    (1.35, 2.9, 4.0, 4.6, 5.1, 5.6, 5.9, 6.5),
-    (1.75, 3.5, 4.6, 5.2, 5.6, 5.8, 6.0, 6.2),
+    (
+        (5.0, 5.3, 5.6, 7.4, 9.3, 10.0, 11.3, 12.4, 14.1, 15.5, 16.5),
+        (4.2, 4.5, 4.8, 6.5, 8.2, 9.0, 10.0, 11.0, 12.5, 14.0, 15.0),
+        (0.44, 0.44, 0.44, 0.44, 0.44, 0.44, 0.44, 0.44, 0.44, 0.44, 0.44),
+        (0.07, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07, 0.07),
+    ),
+    (
+        (1.8, 3.0, 4.2, 5.0, 6.0, 7.4, 8.8, 10.6, 11.9, 13.5, 14.5),
+        (1.5, 2.5, 3.5, 4.5, 5.4, 5.9, 7.9, 9.5, 10.5, 12.0, 13.0),
+        (1.1, 2.0, 3.4, 4.3, 6.5, 7.4, 8.8, 10.6, 11.9, 13.5, 14.5),
+        (0.55, 1.4, 2.8, 4.2, 5.4, 5.9, 7.9, 9.5, 10.5, 12.0, 13.0),
+    ),
+    (
+        (2.2, 3.1, 3.5, 4.0, 4.9, 5.8, 6.8, 8.4, 9.6, 12.2, 14.0),
+        (2.0, 2.5, 3.2, 3.7, 4.2, 5.1, 6.0, 8.0, 9.2, 11.5, 13.0),
+        (1.8, 2.6, 3.6, 4.2, 4.9, 6.1, 7.3, 9.1, 10.0, 12.2, 14.0),
+        (0.9, 1.9, 2.8, 3.2, 4.1, 4.6, 6.1, 8.0, 9.2, 11.5, 13.0),
+    ),
+    (
+        (3.2, 3.7, 4.0, 4.3, 4.7, 5.2, 5.8, 6.7, 8.1, 10.6, 11.7),
+        (2.7, 3.2, 3.4, 3.6, 3.9, 4.2, 4.7, 5.1, 6.4, 8.5, 10.0),
+        (2.4, 3.1, 3.9, 4.3, 4.8, 5.2, 5.8, 6.9, 9.3, 11.4, 12.0),
+        (1.0, 2.1, 2.9, 3.3, 3.4, 3.6, 4.3, 4.5, 5.4, 8.0, 10.0),
+    ),
+    (
+        (4.9, 5.2, 5.2, 5.2, 5.5, 5.8, 6.1, 6.9, 7.5, 8.6, 9.1),
+        (3.7, 4.0, 4.1, 4.3, 4.4, 4.6, 5.4, 5.8, 6.5, 7.0, 7.2),
+        (3.0, 3.8, 4.8, 5.1, 5.4, 5.9, 6.5, 6.7, 7.7, 8.9, 9.1),
+        (1.3, 2.6, 3.1, 3.2, 3.5, 3.7, 4.2, 5.0, 5.0, 5.0, 5.0),
+    ),
 )
-_HALVES = np.arange(8 * (RANGE + 1)) / 2
-_BITS = np.stack([np.interp(_HALVES, range(8), c) + 1.5 * np.log2(np.maximum(_HALVES, 7) / 7) for c in _COSTS])
-_SHARE = 0.6  # of the price, for vectors; by measurement
+_HALVES = np.arange(8 * (RANGE + 1)) / 2  # of quarter samples
+_BITS = np.stack(
+    [np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for c in row]) for row in _COSTS]
+)
+_NOWHERE = 1 << 20  # a component that none is equal to
+_SHARE = 0.5  # of the price, for vectors; by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
 
@@ -86,6 +117,11 @@ def interpolate(wide: Bytes, taps: Ints, out: Bytes) -> None:
                     )  # fmt: skip
                     level = (total + np.int32(2048)) >> np.int32(12)
                     shown[x] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
+
+
+def nowhere(like: Ints) -> Ints:
+    """Vectors that none is equal to."""
+    return np.full_like(like, _NOWHERE)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -140,6 +176,15 @@ def _predicted(best: Ints, i: int, y: int, x: int) -> tuple[int, int]:
     left, right = best[i, y, max(x - 1, 0)], best[i, y, min(x + 1, w - 1)]
     low, high = min(min(up, down), min(left, right)), max(max(up, down), max(left, right))
     return up + down + left + right - low - high, high - low
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _alike(best: Ints, past: Ints, i: int, y: int, x: int, v: int) -> int:
+    """Which of a row's _COSTS holds for a component v: 2 where a neighbour has it, and 1 where the last frame had."""
+    h, w = best.shape[1:]
+    one = v == best[i, max(y - 1, 0), x] or v == best[i, min(y + 1, h - 1), x]
+    one = one or v == best[i, y, max(x - 1, 0)] or v == best[i, y, min(x + 1, w - 1)]
+    return (2 if one else 0) + (1 if v == past[i, y, x] else 0)
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
@@ -224,6 +269,7 @@ def _visit(
     now: Bytes,
     planes: Bytes,
     best: Ints,
+    past: Ints,
     sums: Ints,
     at: tuple[int, int],
     bids: Ints,
@@ -242,7 +288,8 @@ def _visit(
     mx, apart_x = _predicted(best, 1, y, x)
     cy, cx = _BITS[_row(apart_y)], _BITS[_row(apart_x)]
     vy, vx = best[0, y, x], best[1, y, x]
-    had = price * (cy[abs(2 * vy - my)] + cx[abs(2 * vx - mx)])
+    had = cy[_alike(best, past, 0, y, x, vy), abs(2 * vy - my)] + cx[_alike(best, past, 1, y, x, vx), abs(2 * vx - mx)]
+    had *= price
     most = sums[y, x] + had
     plain = 0.0
     if rows == TRANSFORMED:
@@ -250,7 +297,8 @@ def _visit(
         plain = _NEAR * (_plain(here, there, begins, moved, wide, pitch, 2) + had)
     for i in range(count):
         dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
-        bits = price * (cy[abs(2 * dy - my)] + cx[abs(2 * dx - mx)])
+        bits = cy[_alike(best, past, 0, y, x, dy), abs(2 * dy - my)]
+        bits = price * (bits + cx[_alike(best, past, 1, y, x, dx), abs(2 * dx - mx)])
         if bits >= most or (dy == vy and dx == vx):
             continue
         moved = place_of(16 * y, 16 * x, inside(dy, 16 * y, high, 16), inside(dx, 16 * x, wide, 16), planes.shape)
@@ -306,7 +354,7 @@ def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
 
 
 @njit(cache=KEPT, nogil=True)
-def _walk(now: Bytes, planes: Bytes, best: Ints, sums: Ints, steps: Ints, price: float, rows: int) -> None:
+def _walk(now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Ints, steps: Ints, price: float, rows: int) -> None:
     """Visit all blocks once for each of steps [n,2]: (scale, bids) of a ring, or scale 0 for neighbours' vectors."""
     bids, words = np.empty((9, 2), np.int64), np.empty(64, np.uint64)
     for scale, count in steps:
@@ -316,30 +364,31 @@ def _walk(now: Bytes, planes: Bytes, best: Ints, sums: Ints, steps: Ints, price:
                     _ring(best, y, x, scale, bids)
                 else:
                     _borrow(best, y, x, bids)
-                _visit(now, planes, best, sums, (y, x), bids, count, price, rows, words)
+                _visit(now, planes, best, past, sums, (y, x), bids, count, price, rows, words)
 
 
 @njit(cache=KEPT, nogil=True)
-def _try(now: Bytes, planes: Bytes, best: Ints, sums: Ints, others: Ints, price: float, rows: int) -> None:
+def _try(now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Ints, others: Ints, price: float, rows: int) -> None:
     """Try vectors others [n,2,h,w], each in its place."""
     words = np.empty(64, np.uint64)
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
-            _visit(now, planes, best, sums, (y, x), others[:, :, y, x], len(others), price, rows, words)
+            _visit(now, planes, best, past, sums, (y, x), others[:, :, y, x], len(others), price, rows, words)
 
 
 @njit(cache=KEPT, nogil=True)
 def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Ints:
     """From no motion and others [n,2,h,w] to whole-sample vectors best [2,h,w]; gives what they miss [h,w]."""
     best[:] = 0
+    past = np.full_like(best, _NOWHERE)
     sums = _sums(now, planes, best, 2)
-    _try(now, planes, best, sums, others, price, 2)
-    _walk(now, planes, best, sums, np.array([(16, 8), (0, 4), (8, 4), (4, 4), (0, 4)]), price, 2)
+    _try(now, planes, best, past, sums, others, price, 2)
+    _walk(now, planes, best, past, sums, np.array([(16, 8), (0, 4), (8, 4), (4, 4), (0, 4)]), price, 2)
     return sums
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle(now: Bytes, planes: Bytes, best: Ints, price: float) -> None:
+def _settle(now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float) -> None:
     """Go round the blocks, by transformed differences, until nothing around a block has changed since its last turn."""
     h, w = best.shape[1:]
     sums = _sums(now, planes, best, TRANSFORMED)
@@ -357,23 +406,25 @@ def _settle(now: Bytes, planes: Bytes, best: Ints, price: float) -> None:
                 oy, ox = best[0, y, x], best[1, y, x]
                 for scale in (2, 1):
                     _ring(best, y, x, scale, bids)
-                    _visit(now, planes, best, sums, (y, x), bids, 8, price, TRANSFORMED, words)
+                    _visit(now, planes, best, past, sums, (y, x), bids, 8, price, TRANSFORMED, words)
                 _borrow(best, y, x, bids)
-                _visit(now, planes, best, sums, (y, x), bids, 9, price, TRANSFORMED, words)
+                _visit(now, planes, best, past, sums, (y, x), bids, 9, price, TRANSFORMED, words)
                 if best[0, y, x] != oy or best[1, y, x] != ox:
                     changed[y + 1, x + 1] = turn
 
 
 @njit(cache=KEPT, nogil=True)
-def refine(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Ints:
+def refine(now: Bytes, planes: Bytes, others: Ints, past: Ints, best: Ints, price: float) -> Ints:
     """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples, smooth where that costs little.
+
+    past: the last frame's, or what none is equal to.
 
     Gives the sums of absolute differences that they leave [h,w].
     """
     price *= _SHARE
     best[:] = others[0]
     sums = _sums(now, planes, best, 1)
-    _try(now, planes, best, sums, others, price, 1)
-    _walk(now, planes, best, sums, np.array([(0, 9), (4, 8)]), price, 1)
-    _settle(now, planes, best, price)
+    _try(now, planes, best, past, sums, others, price, 1)
+    _walk(now, planes, best, past, sums, np.array([(0, 9), (4, 8)]), price, 1)
+    _settle(now, planes, best, past, price)
     return _sums(now, planes, best, 1)

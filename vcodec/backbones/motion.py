@@ -133,7 +133,8 @@ def search(
     if before is not None:
         others.append(before[0, :2])
     best = np.empty(start.shape[1:], np.int64)
-    sums = matching.refine(now, ref.phases, torch.stack(others).cpu().numpy(), best, price)
+    past = matching.nowhere(best) if before is None else before[0, :2].cpu().numpy()
+    sums = matching.refine(now, ref.phases, torch.stack(others).cpu().numpy(), past, best, price)
     coarse = np.zeros((3, *sums.shape), np.int64)
     coarse[:2] = best
     other = now

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.matching import TRANSFORM_GAIN, inside, place_of, transformed
+from vcodec.backbones import differences
+from vcodec.backbones.matching import TRANSFORM_GAIN, inside, place_of
 from vcodec.loops import KEPT
 
 __all__ = ["choose", "reconsider"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Shorts = npt.NDArray[np.int16]
 _OWN, _OTHER = 0.4, 3.0  # about what the choices cost, bits
 
 
@@ -41,7 +43,7 @@ def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
 
 
 @njit(cache=KEPT, nogil=True)
-def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, out: Ints) -> None:
+def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, out: Shorts) -> None:
     """What v = (dy, dx, source) shows of the 8×8 block at (y, x)."""
     if v[2]:
         for r in range(8):
@@ -59,7 +61,7 @@ def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, ou
 
 @njit(cache=KEPT, nogil=True)
 def _cheapest(
-    now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, at: tuple[int, int], price: float, work: Ints, alone: bool
+    now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, at: tuple[int, int], price: float, work: Shorts, alone: bool
 ) -> int:
     """The best choice of the block ``at``, by plain differences if it is looked at alone, else by transformed ones.
 
@@ -79,7 +81,7 @@ def _cheapest(
                 shown = (around[r, c] + share[r, c] * patch[r, c] + 32) >> 6
                 left[r, c] = now[8 * y + r, 8 * x + c] - shown
                 total += abs(left[r, c])
-        missed = float(total) if alone else transformed(left) / TRANSFORM_GAIN
+        missed = float(total) if alone else differences.transformed_8(left.reshape(-1)) / TRANSFORM_GAIN
         cost = missed + price * (_OTHER if i else _OWN)
         if i == 0 or cost < least:
             least, found = cost, i
@@ -89,7 +91,7 @@ def _cheapest(
 @njit(cache=KEPT, nogil=True)
 def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float, out: Ints) -> None:
     """coarse [3,h,w] -> out [2h,2w] in 0..3; beside: the picture of source 1."""
-    work = np.zeros((4, 8, 8), np.int64)
+    work = np.zeros((4, 8, 8), np.int16)
     work[1] = 64
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
@@ -105,7 +107,7 @@ def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: 
         for x in range(2 * w):
             cy, cx = _whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]
-    work = np.empty((4, 8, 8), np.int64)
+    work = np.empty((4, 8, 8), np.int16)
     around, share, patch = work[0], work[1], work[2]
     for y in range(2 * h):
         for x in range(2 * w):

@@ -207,8 +207,10 @@ def _differences(a: np.ndarray, b: np.ndarray, at: int, moved: int, pitch: int, 
 
 
 @njit
-def _transformed(block: np.ndarray) -> int:
-    return differences.transformed_8(block)
+def _small(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> tuple[int, int]:
+    around, share = np.zeros(64, np.int16), np.full(64, 64, np.int16)
+    differences.add_share_8(around, share, a, 0, 8, weight, 64)
+    return differences.plain_8(a, 0, 8, b, 0, 8), differences.transformed_share_8(a, 0, 8, b, 0, 8, around, share)
 
 
 def test_differences_are_as_defined() -> None:
@@ -226,4 +228,9 @@ def test_differences_are_as_defined() -> None:
         blocks = [d[y : y + 8, x : x + 8] for y in (0, 8) for x in (0, 8)]
         sums = [int(np.abs(hadamard @ block @ hadamard.T).sum()) for block in blocks]
         assert transformed == sum(sums)
-        assert [_transformed(block.astype(np.int16).ravel()) for block in blocks] == sums
+        one, other = (np.ascontiguousarray(v[:8, :8]).astype(np.int64) for v in (a, b))
+        weight = rng.integers(0, 65, (2, 8, 8)).astype(np.int16)
+        shown = (one * weight[1] + other * (64 - weight[1]) + 32) >> 6
+        found = _small(one.astype(np.uint8).ravel(), other.astype(np.uint8).ravel(), weight.ravel())
+        wanted = np.abs(one - other).sum(), np.abs(hadamard @ (one - shown) @ hadamard.T).sum()
+        assert found == wanted

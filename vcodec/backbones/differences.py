@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["plain_16", "transformed_8", "transformed_16"]
+__all__ = ["add_share_8", "plain_8", "plain_16", "transformed_16", "transformed_share_8"]
 
 _BYTE, _SHORT, _INT, _LONG = (ir.IntType(n) for n in (8, 16, 32, 64))
 
@@ -103,19 +103,92 @@ def _transformed_16(typing_context: Any, here: Any, at: Any, there: Any, moved: 
     return types.int64(here, at, there, moved, pitch, wide), emit
 
 
-def _transformed_8(typing_context: Any, block: Any) -> Any:
-    """The same of a block, a flat int16 array [64]."""
+def _patch_rows(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
+    """An 8×8 block of a flat uint8 array, as 16-bit rows: arguments array.. are it, its beginning, samples in a row."""
+    at, rows = args[array + 1], []
+    for _ in range(8):
+        found = _loaded(context, builder, signature.args[array], args[array], at, ir.VectorType(_BYTE, 8))
+        rows.append(builder.zext(found, ir.VectorType(_SHORT, 8)))
+        at = builder.add(at, args[array + 2])
+    return rows
+
+
+def _work_rows(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
+    """Rows of an 8×8 block, a flat int16 array."""
+    kind, places = ir.VectorType(_SHORT, 8), [ir.Constant(_LONG, 8 * r) for r in range(8)]
+    return [_loaded(context, builder, signature.args[array], args[array], place, kind) for place in places]
+
+
+def _plain_8(typing_context: Any, here: Any, at: Any, pitch: Any, there: Any, moved: Any, wide: Any) -> Any:
+    """Sum of absolute differences of two 8×8 blocks."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        a, b = (_patch_rows(context, builder, signature, args, i) for i in (0, 3))
+        total = None
+        for u, v in zip(a, b, strict=True):
+            size = _sizes(builder, builder.sub(u, v))
+            total = size if total is None else builder.add(total, size)
+        return _total(builder, _widened(builder, total))
+
+    return types.int64(here, at, pitch, there, moved, wide), emit
+
+
+def _transformed_share_8(
+    typing_context: Any,
+    here: Any,
+    at: Any,
+    pitch: Any,
+    there: Any,
+    moved: Any,
+    wide: Any,
+    around: Any,
+    share: Any,
+) -> Any:
+    """Sum of magnitudes of the Hadamard transform of what (around + share · there + 32) / 64 leaves of an 8×8 block.
+
+    around, share: flat int16 arrays [64].
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        now, patch = (_patch_rows(context, builder, signature, args, i) for i in (0, 3))
+        others, shares = (_work_rows(context, builder, signature, args, i) for i in (6, 7))
+        kind = ir.VectorType(_SHORT, 8)
+        half, six = ir.Constant(kind, [32] * 8), ir.Constant(kind, [6] * 8)
+        left = []
+        for a, p, o, s in zip(now, patch, others, shares, strict=True):
+            shown = builder.ashr(builder.add(builder.add(o, builder.mul(s, p)), half), six)
+            left.append(builder.sub(a, shown))
+        return _transform_sum(builder, left)
+
+    return types.int64(here, at, pitch, there, moved, wide, around, share), emit
+
+
+def _add_share_8(
+    typing_context: Any, around: Any, share: Any, there: Any, moved: Any, wide: Any, weight: Any, first: Any
+) -> Any:
+    """around += weight[first:] · there; share −= weight[first:]: flat int16 arrays [64], weight a longer one."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.VectorType(_SHORT, 8)
-        places = [ir.Constant(_LONG, 8 * r) for r in range(8)]
-        rows = [_loaded(context, builder, signature.args[0], args[0], place, kind) for place in places]
-        return _transform_sum(builder, rows)
+        patch = _patch_rows(context, builder, signature, args, 2)
+        others, shares = (_work_rows(context, builder, signature, args, i) for i in (0, 1))
+        goals = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 1)]
+        for r in range(8):
+            row = ir.Constant(_LONG, 8 * r)
+            w = _loaded(context, builder, signature.args[5], args[5], builder.add(args[6], row), kind)
+            for goal, value in (
+                (goals[0], builder.add(others[r], builder.mul(w, patch[r]))),
+                (goals[1], builder.sub(shares[r], w)),
+            ):
+                builder.store(value, builder.bitcast(builder.gep(goal, [row]), kind.as_pointer()), align=2)
+        return context.get_dummy_value()
 
-    return types.int64(block), emit
+    return types.none(around, share, there, moved, wide, weight, first), emit
 
 
 # to loops they are functions of the values that a signature's types stand for
 plain_16: Any = intrinsic(prefer_literal=True)(_plain_16)
 transformed_16: Any = intrinsic(_transformed_16)
-transformed_8: Any = intrinsic(_transformed_8)
+plain_8: Any = intrinsic(_plain_8)
+transformed_share_8: Any = intrinsic(_transformed_share_8)
+add_share_8: Any = intrinsic(_add_share_8)

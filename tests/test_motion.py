@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numba import njit
 from torch import Tensor
 
 from tests.models import picture
-from vcodec.backbones import compensation, matching
+from vcodec.backbones import compensation, differences, matching
 from vcodec.backbones.compensation import MARGIN, compensate
 from vcodec.backbones.lookahead import look_ahead, rough_motion
 from vcodec.backbones.motion import Reference
@@ -193,3 +194,43 @@ from vcodec.loops import KEPT
 assert not KEPT and choosing._bit_length(5) == 3
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@njit
+def _differences(a: np.ndarray, b: np.ndarray, at: int, moved: int, pitch: int, wide: int) -> tuple[int, int, int]:
+    plain = differences.plain_16(a, at, b, moved, pitch, wide, 1)
+    return (
+        plain,
+        differences.plain_16(a, at, b, moved, pitch, wide, 2),
+        differences.transformed_16(a, at, b, moved, pitch, wide),
+    )
+
+
+@njit
+def _small(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> tuple[int, int]:
+    around, share = np.zeros(64, np.int16), np.full(64, 64, np.int16)
+    differences.add_share_8(around, share, a, 0, 8, weight, 64)
+    return differences.plain_8(a, 0, 8, b, 0, 8), differences.transformed_share_8(a, 0, 8, b, 0, 8, around, share)
+
+
+def test_differences_are_as_defined() -> None:
+    """Plain and transformed differences of blocks are the exact integers, the largest possible ones too."""
+    rng, hadamard = np.random.default_rng(8), np.array([[1]])
+    for _ in range(3):
+        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    noise = rng.integers(0, 256, (2, 24, 40)).astype(np.uint8)
+    bright = np.stack([np.full((24, 40), 255), np.zeros((24, 40))]).astype(np.uint8)
+    for a, b in (noise, bright, bright[::-1]):
+        wide = np.ascontiguousarray(b[:, :33])
+        d = a[3:19, 5:21].astype(np.int64) - wide[7:23, 2:18]
+        plain, every_other, transformed = _differences(a.ravel(), wide.ravel(), 3 * 40 + 5, 7 * 33 + 2, 40, 33)
+        assert plain == np.abs(d).sum() and every_other == np.abs(d[::2]).sum()
+        blocks = [d[y : y + 8, x : x + 8] for y in (0, 8) for x in (0, 8)]
+        sums = [int(np.abs(hadamard @ block @ hadamard.T).sum()) for block in blocks]
+        assert transformed == sum(sums)
+        one, other = (np.ascontiguousarray(v[:8, :8]).astype(np.int64) for v in (a, b))
+        weight = rng.integers(0, 65, (2, 8, 8)).astype(np.int16)
+        shown = (one * weight[1] + other * (64 - weight[1]) + 32) >> 6
+        found = _small(one.astype(np.uint8).ravel(), other.astype(np.uint8).ravel(), weight.ravel())
+        wanted = np.abs(one - other).sum(), np.abs(hadamard @ (one - shown) @ hadamard.T).sum()
+        assert found == wanted

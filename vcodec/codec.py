@@ -330,9 +330,10 @@ class Codec:
         inner = parsing.opening if state is None else state.backbone
         parts = []
         try:
-            for size, (k, _) in zip(parsing.sizes, parsing.at):
-                clip, inner = self.backbone.decode(parsing.step(), inner, k)
-                parts.append(clip[:, :, :size])
+            with helper.at_hand():  # drawing takes longer than parsing, which runs beside it
+                for size, (k, _) in zip(parsing.sizes, parsing.at):
+                    clip, inner = self.backbone.decode(parsing.step(), inner, k)
+                    parts.append(clip[:, :, :size])
         finally:
             memory = parsing.memory()
         return torch.cat(parts, 2), State(inner, memory, parsing.steps)

@@ -1,8 +1,8 @@
-"""A second thread beside the one that encodes: it takes half of a long operation, or does one that can wait.
+"""A second thread beside the one that codes or draws: it takes half of a long operation, or does one that can wait.
 
-Encoding is one chain of short operations, each of which needs what the last one found; a library's own threads inside
+Coding is one chain of short operations, each of which needs what the last one found; a library's own threads inside
 them cost more than they bring.  Where this helper is at hand (``with helper.at_hand()``), the few long operations are
-shared with it; elsewhere the same calls are plain ones.  Decoding has no use for it: parsing runs beside it.
+shared with it; elsewhere the same calls are plain ones.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ def _run(width: int, context: Any, builder: Any, signature: Any, args: Any, arra
 def _sum_taps(
     typing_context: Any, out: Any, to: Any, x: Any, at: Any, weights: Any, first: Any, step: Any, taps: Any, width: Any
 ) -> Any:
-    """out[to + i] = Σ x[at + step · t + i] · weights[first + t] for i < width, t < taps; these two are literals."""
-    count, size = taps.literal_value, width.literal_value
+    """out[to + i] = Σ x[at + step · t + i] · weights[first + t]; i < width, t < taps: lengths of these two tuples."""
+    count, size = taps.count, width.count
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.FloatType(), size)
@@ -124,8 +124,8 @@ def _sum_taps(
 
 
 def _copy(typing_context: Any, out: Any, to: Any, x: Any, at: Any, width: Any) -> Any:
-    """out[to + i] = x[at + i] for i < width, a literal."""
-    size = width.literal_value
+    """out[to + i] = x[at + i] for i < width, the length of a tuple."""
+    size = width.count
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         goal, given = (_run(size, context, builder, signature, args, i) for i in (0, 2))
@@ -147,8 +147,8 @@ def _blend(
     first: Any,
     width: Any,
 ) -> Any:
-    """out[to + i] += (other[beside + i] − own[at + i]) · share[first + i] for i < width, a literal."""
-    size = width.literal_value
+    """out[to + i] += (other[beside + i] − own[at + i]) · share[first + i] for i < width, the length of a tuple."""
+    size = width.count
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         goal, mine, theirs, weight = (_run(size, context, builder, signature, args, i) for i in (0, 2, 4, 6))
@@ -163,6 +163,6 @@ def _blend(
 zeros: Any = intrinsic(prefer_literal=True)(_zeros)
 add_products: Any = intrinsic(_add_products)
 put: Any = intrinsic(_put)
-sum_taps: Any = intrinsic(prefer_literal=True)(_sum_taps)
-blend: Any = intrinsic(prefer_literal=True)(_blend)
-copy: Any = intrinsic(prefer_literal=True)(_copy)
+sum_taps: Any = intrinsic(_sum_taps)
+blend: Any = intrinsic(_blend)
+copy: Any = intrinsic(_copy)

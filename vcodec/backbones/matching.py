@@ -13,12 +13,11 @@ Everything but that price is an integer.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from vcodec.backbones import differences
 from vcodec.backbones.compensation import MARGIN
 from vcodec.loops import KEPT
 
@@ -28,12 +27,11 @@ __all__ = [
     "TRANSFORM_GAIN",
     "coarse_start",
     "inside",
-    "nowhere",
     "interpolate",
+    "nowhere",
     "place_of",
     "refine",
     "refine_whole",
-    "transformed",
 ]
 
 Bytes = npt.NDArray[np.uint8]
@@ -194,74 +192,13 @@ def _row(apart: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _plain(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int) -> int:
-    """Sum of absolute differences of a 16×16 block, every so many-th row; at, moved: where it begins."""
-    a, b = np.uint64(at), np.uint64(moved)
-    total = np.int32(0)
-    for _ in range(16 // rows):
-        for c in range(16):
-            total += abs(np.int32(here[a + np.uint64(c)]) - np.int32(there[b + np.uint64(c)]))
-        a += np.uint64(rows * pitch)
-        b += np.uint64(rows * wide)
-    return int(total) * rows
-
-
-@njit(cache=KEPT, nogil=True)
-def transformed(d: npt.NDArray[Any]) -> int:
-    """Sum of magnitudes of the Hadamard transform of d [8,8], which it overwrites."""
-    for step in (4, 2, 1):
-        for i in range(8):
-            if not i & step:
-                for c in range(8):
-                    u, v = d[i, c], d[i + step, c]
-                    d[i, c], d[i + step, c] = u + v, u - v
-    total = 0
-    for r in range(8):
-        for step in (4, 2, 1):
-            for i in range(8):
-                if not i & step:
-                    u, v = d[r, i], d[r, i + step]
-                    d[r, i], d[r, i + step] = u + v, u - v
-        for c in range(8):
-            total += abs(d[r, c])
-    return total
-
-
-@njit(cache=KEPT, nogil=True, forceinline=True)
-def _transformed_16(
-    here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, words: npt.NDArray[np.uint64]
-) -> int:
-    """As `_plain`, of the Hadamard transforms of the four 8×8 blocks: nearer to what differences cost to code.
-
-    The four blocks' differences lie side by side in 64-bit words: one addition serves all.
-    """
-    right, down_a, down_b = np.uint64(8), np.uint64(8 * pitch), np.uint64(8 * wide)
-    a, b = np.uint64(at), np.uint64(moved)
-    for r in range(8):
-        for c in range(8):
-            i, j = a + np.uint64(c), b + np.uint64(c)
-            first = np.int64(here[i]) - np.int64(there[j])
-            second = np.int64(here[i + right]) - np.int64(there[j + right])
-            third = np.int64(here[i + down_a]) - np.int64(there[j + down_b])
-            fourth = np.int64(here[i + down_a + right]) - np.int64(there[j + down_b + right])
-            words[np.uint64(8 * r + c)] = np.uint64(first + (second << 16) + (third << 32) + (fourth << 48))
-        a += np.uint64(pitch)
-        b += np.uint64(wide)
-    for half in (32, 16, 8, 4, 2, 1):
-        for first_of in range(0, 64, 2 * half):
-            for k in range(first_of, first_of + half):
-                i, j = np.uint64(k), np.uint64(k + half)
-                u, v = words[i], words[j]
-                words[i], words[j] = u + v, u - v
-    lanes = np.uint64(0x0001000100010001)
-    low = np.uint64(0x0000FFFF0000FFFF)
-    total = np.uint64(0)
-    for k in range(64):
-        word = words[np.uint64(k)]
-        sign = ((word >> np.uint64(15)) & lanes) * np.uint64(0xFFFF)
-        sizes = (word + sign) ^ sign
-        total += (sizes & low) + ((sizes >> np.uint64(16)) & low)
-    return int((total & np.uint64(0xFFFFFFFF)) + (total >> np.uint64(32)))
+def _missed(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int) -> int:
+    """What a 16×16 block misses: differences of every so many-th row, or transformed; at, moved: where it begins."""
+    if rows == TRANSFORMED:
+        return int(differences.transformed_16(here, at, there, moved, pitch, wide) // TRANSFORM_GAIN)
+    if rows == 2:
+        return int(2 * differences.plain_16(here, at, there, moved, pitch, wide, 2))
+    return int(differences.plain_16(here, at, there, moved, pitch, wide, 1))
 
 
 @njit(cache=KEPT, nogil=True)
@@ -276,7 +213,6 @@ def _visit(
     count: int,
     price: float,
     rows: int,
-    words: npt.NDArray[np.uint64],
 ) -> None:
     """Take the cheapest of the first so many bids [n,2] for the block ``at``, where it is cheaper than what it has."""
     here, there = now.reshape(-1), planes.reshape(-1)
@@ -294,7 +230,7 @@ def _visit(
     plain = 0.0
     if rows == TRANSFORMED:
         moved = place_of(16 * y, 16 * x, inside(vy, 16 * y, high, 16), inside(vx, 16 * x, wide, 16), planes.shape)
-        plain = _NEAR * (_plain(here, there, begins, moved, wide, pitch, 2) + had)
+        plain = _NEAR * (_missed(here, there, begins, moved, wide, pitch, 2) + had)
     for i in range(count):
         dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
         bits = cy[_alike(best, past, 0, y, x, dy), abs(2 * dy - my)]
@@ -302,13 +238,10 @@ def _visit(
         if bits >= most or (dy == vy and dx == vx):
             continue
         moved = place_of(16 * y, 16 * x, inside(dy, 16 * y, high, 16), inside(dx, 16 * x, wide, 16), planes.shape)
-        if rows == TRANSFORMED:
-            # what is plainly farther off need not be transformed
-            if _plain(here, there, begins, moved, wide, pitch, 2) + bits > plain:
-                continue
-            total = _transformed_16(here, there, begins, moved, wide, pitch, words) // TRANSFORM_GAIN
-        else:
-            total = _plain(here, there, begins, moved, wide, pitch, rows)
+        # what is plainly farther off need not be transformed
+        if rows == TRANSFORMED and _missed(here, there, begins, moved, wide, pitch, 2) + bits > plain:
+            continue
+        total = _missed(here, there, begins, moved, wide, pitch, rows)
         if total + bits < most:
             vy, vx, most = dy, dx, total + bits
             sums[y, x] = total
@@ -339,24 +272,19 @@ def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
     """What each block misses under its vector [h,w]."""
     here, there = now.reshape(-1), planes.reshape(-1)
     high, wide = now.shape
-    words = np.empty(64, np.uint64)
     sums = np.empty(best.shape[1:], np.int64)
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
             dy, dx = inside(best[0, y, x], 16 * y, high, 16), inside(best[1, y, x], 16 * x, wide, 16)
             begins, moved = 16 * (y * wide + x), place_of(16 * y, 16 * x, dy, dx, planes.shape)
-            if rows == TRANSFORMED:
-                total = _transformed_16(here, there, begins, moved, wide, planes.shape[2], words) // TRANSFORM_GAIN
-            else:
-                total = _plain(here, there, begins, moved, wide, planes.shape[2], rows)
-            sums[y, x] = total
+            sums[y, x] = _missed(here, there, begins, moved, wide, planes.shape[2], rows)
     return sums
 
 
 @njit(cache=KEPT, nogil=True)
 def _walk(now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Ints, steps: Ints, price: float, rows: int) -> None:
     """Visit all blocks once for each of steps [n,2]: (scale, bids) of a ring, or scale 0 for neighbours' vectors."""
-    bids, words = np.empty((9, 2), np.int64), np.empty(64, np.uint64)
+    bids = np.empty((9, 2), np.int64)
     for scale, count in steps:
         for y in range(best.shape[1]):
             for x in range(best.shape[2]):
@@ -364,16 +292,15 @@ def _walk(now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Ints, steps: 
                     _ring(best, y, x, scale, bids)
                 else:
                     _borrow(best, y, x, bids)
-                _visit(now, planes, best, past, sums, (y, x), bids, count, price, rows, words)
+                _visit(now, planes, best, past, sums, (y, x), bids, count, price, rows)
 
 
 @njit(cache=KEPT, nogil=True)
 def _try(now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Ints, others: Ints, price: float, rows: int) -> None:
     """Try vectors others [n,2,h,w], each in its place."""
-    words = np.empty(64, np.uint64)
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
-            _visit(now, planes, best, past, sums, (y, x), others[:, :, y, x], len(others), price, rows, words)
+            _visit(now, planes, best, past, sums, (y, x), others[:, :, y, x], len(others), price, rows)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -392,7 +319,7 @@ def _settle(now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float) -> 
     """Go round the blocks, by transformed differences, until nothing around a block has changed since its last turn."""
     h, w = best.shape[1:]
     sums = _sums(now, planes, best, TRANSFORMED)
-    bids, words = np.empty((9, 2), np.int64), np.empty(64, np.uint64)
+    bids = np.empty((9, 2), np.int64)
     changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn
     for turn in range(1, _ROUNDS + 1):
         for y in range(h):
@@ -406,9 +333,9 @@ def _settle(now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float) -> 
                 oy, ox = best[0, y, x], best[1, y, x]
                 for scale in (2, 1):
                     _ring(best, y, x, scale, bids)
-                    _visit(now, planes, best, past, sums, (y, x), bids, 8, price, TRANSFORMED, words)
+                    _visit(now, planes, best, past, sums, (y, x), bids, 8, price, TRANSFORMED)
                 _borrow(best, y, x, bids)
-                _visit(now, planes, best, past, sums, (y, x), bids, 9, price, TRANSFORMED, words)
+                _visit(now, planes, best, past, sums, (y, x), bids, 9, price, TRANSFORMED)
                 if best[0, y, x] != oy or best[1, y, x] != ox:
                     changed[y + 1, x + 1] = turn
 

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.matching import TRANSFORM_GAIN, inside, place_of, transformed
+from vcodec.backbones import differences
+from vcodec.backbones.matching import TRANSFORM_GAIN, inside, place_of
 from vcodec.loops import KEPT
 
 __all__ = ["choose", "reconsider"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Shorts = npt.NDArray[np.int16]
 _OWN, _OTHER = 0.4, 3.0  # about what the choices cost, bits
 
 
@@ -40,46 +42,42 @@ def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
     )
 
 
-@njit(cache=KEPT, nogil=True)
-def _patch(now: Bytes, planes: Bytes, beside: Bytes, y: int, x: int, v: Ints, out: Ints) -> None:
-    """What v = (dy, dx, source) shows of the 8×8 block at (y, x)."""
-    if v[2]:
-        for r in range(8):
-            for c in range(8):
-                out[r, c] = beside[y + r, x + c]
-        return
-    high, wide = now.shape
-    there, pitch = planes.reshape(-1), np.uint64(planes.shape[2])
-    start = np.uint64(place_of(y, x, inside(v[0], y, high, 8), inside(v[1], x, wide, 8), planes.shape))
-    for r in range(8):
-        for c in range(8):
-            out[r, c] = there[start + np.uint64(c)]
-        start += pitch
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _place(shape: tuple[int, int, int], high: int, wide: int, y: int, x: int, dy: int, dx: int) -> int:
+    """Where a vector of the last frame leads the 8×8 block at (y, x), in flat planes of a shape."""
+    return place_of(y, x, inside(dy, y, high, 8), inside(dx, x, wide, 8), shape)
 
 
 @njit(cache=KEPT, nogil=True)
 def _cheapest(
-    now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, at: tuple[int, int], price: float, work: Ints, alone: bool
+    now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, at: tuple[int, int], price: float, work: Shorts, alone: bool
 ) -> int:
     """The best choice of the block ``at``, by plain differences if it is looked at alone, else by transformed ones.
 
-    work [4,8,8]: what its neighbours show of it, weighted over 64; what it weighs itself; and room for two blocks.
+    work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself.
     """
     y, x = at
-    around, share, patch, left = work[0], work[1], work[2], work[3]
+    high, wide = now.shape
+    here, there, other = now.reshape(-1), planes.reshape(-1), beside.reshape(-1)
+    around, share, begins, pitch = work[0], work[1], 8 * (y * wide + x), planes.shape[2]
     least, found = 0.0, 0
     for i in range(4):
         if i and _own_again(coarse, y, x, i):
             continue
         cy, cx = _whose(y, x, i, coarse.shape[1], coarse.shape[2])
-        _patch(now, planes, beside, 8 * y, 8 * x, coarse[:, cy, cx], patch)
-        total = 0
-        for r in range(8):
-            for c in range(8):
-                shown = (around[r, c] + share[r, c] * patch[r, c] + 32) >> 6
-                left[r, c] = now[8 * y + r, 8 * x + c] - shown
-                total += abs(left[r, c])
-        missed = float(total) if alone else transformed(left) / TRANSFORM_GAIN
+        if coarse[2, cy, cx]:
+            if alone:
+                missed = float(differences.plain_8(here, begins, wide, other, begins, wide))
+            else:
+                total = differences.transformed_share_8(here, begins, wide, other, begins, wide, around, share)
+                missed = total / TRANSFORM_GAIN
+        else:
+            moved = _place(planes.shape, high, wide, 8 * y, 8 * x, coarse[0, cy, cx], coarse[1, cy, cx])
+            if alone:
+                missed = float(differences.plain_8(here, begins, wide, there, moved, pitch))
+            else:
+                total = differences.transformed_share_8(here, begins, wide, there, moved, pitch, around, share)
+                missed = total / TRANSFORM_GAIN
         cost = missed + price * (_OTHER if i else _OWN)
         if i == 0 or cost < least:
             least, found = cost, i
@@ -89,8 +87,7 @@ def _cheapest(
 @njit(cache=KEPT, nogil=True)
 def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float, out: Ints) -> None:
     """coarse [3,h,w] -> out [2h,2w] in 0..3; beside: the picture of source 1."""
-    work = np.zeros((4, 8, 8), np.int64)
-    work[1] = 64
+    work = np.zeros((2, 64), np.int16)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, True)
@@ -100,13 +97,20 @@ def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float,
 def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: Ints, price: float, out: Ints) -> None:
     """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them."""
     h, w = coarse.shape[1:]
+    high, wide = now.shape
     field = np.empty((2 * h, 2 * w, 3), np.int64)
     for y in range(2 * h):
         for x in range(2 * w):
             cy, cx = _whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]
-    work = np.empty((4, 8, 8), np.int64)
-    around, share, patch = work[0], work[1], work[2]
+    # what the blocks above, below, left and right weigh
+    parts = np.zeros((4, 8, 8), np.int16)
+    for r in range(4):
+        for c in range(8):
+            parts[0, r, c], parts[1, 7 - r, c] = weights[r, c], weights[r, c]
+            parts[2, c, r], parts[3, c, 7 - r] = weights[r, c], weights[r, c]
+    work, part = np.empty((2, 64), np.int16), parts.reshape(-1)
+    around, share, there, other = work[0], work[1], planes.reshape(-1), beside.reshape(-1)
     for y in range(2 * h):
         for x in range(2 * w):
             if _own_again(coarse, y, x, 1) and _own_again(coarse, y, x, 2) and _own_again(coarse, y, x, 3):
@@ -116,14 +120,11 @@ def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: 
                 ny, nx = (y + 2 * side - 1, x) if side < 2 else (y, x + 2 * side - 5)
                 if ny < 0 or nx < 0 or ny >= 2 * h or nx >= 2 * w:
                     continue
-                _patch(now, planes, beside, 8 * y, 8 * x, field[ny, nx], patch)
-                at = 4 * (side & 1)
-                for r in range(4):
-                    for c in range(8):
-                        part = weights[3 - r if at else r, c]
-                        i, j = (at + r, c) if side < 2 else (c, at + r)
-                        around[i, j] += part * patch[i, j]
-                        share[i, j] -= part
+                if field[ny, nx, 2]:
+                    differences.add_share_8(around, share, other, 8 * (y * wide + x), wide, part, 64 * side)
+                else:
+                    moved = _place(planes.shape, high, wide, 8 * y, 8 * x, field[ny, nx, 0], field[ny, nx, 1])
+                    differences.add_share_8(around, share, there, moved, planes.shape[2], part, 64 * side)
             out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, False)
             cy, cx = _whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]

@@ -21,7 +21,7 @@ from torch import Tensor
 from vcodec import helper
 from vcodec.backbones.compiled import OVERLAPPED, compilable
 
-__all__ = ["LUMA_TAPS", "MARGIN", "OVERLAP", "clamped", "compensate"]
+__all__ = ["CHROMA_TAPS", "LUMA_TAPS", "MARGIN", "OVERLAP", "clamped", "compensate"]
 
 MARGIN = 16  # luma samples a block may reach outside the frame
 _RUN = 1024  # blocks interpolated at a time: what fits a cache
@@ -34,7 +34,7 @@ LUMA_TAPS = torch.tensor(
         [0, 1, -5, 17, 58, -10, 4, -1],
     ]
 )
-_CHROMA_TAPS = torch.tensor(
+CHROMA_TAPS = torch.tensor(
     [
         [0, 64, 0, 0],
         [-2, 58, 10, -2],
@@ -88,7 +88,7 @@ def compensate(
     def coloured() -> Tensor:
         # U and V of a frame stand side by side in the batch
         both, sources = v.repeat_interleave(2, 0), source.repeat_interleave(2, 0)
-        return _overlapped([c.reshape(2 * b, h // 2, w // 2) for c in colours], both, sources, 4, _CHROMA_TAPS, 1)
+        return _overlapped([c.reshape(2 * b, h // 2, w // 2) for c in colours], both, sources, 4, CHROMA_TAPS, 1)
 
     moved = helper.begun(coloured)
     out = _overlapped([p[:, 0] for p in planes], v, source, 8, LUMA_TAPS, 3)

@@ -1,0 +1,112 @@
+"""Training on a GPU: dense motion compensation and frames a call are those of decoding and of plain training."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models import picture, small_codec
+from vcodec.backbones.compensation import compensate
+from vcodec.datasets.base import Batch
+from vcodec.entropy.context import ContextConfig, ContextNet
+from vcodec.training.gathered import Gathered
+from vcodec.training.rate_distortion import RateDistortion
+from vcodec.training.unrolled import Unrolled, placed
+
+KS = [4, 24, 128]
+
+
+def test_dense_motion_is_that_of_decoding() -> None:
+    """Random vectors, far beyond the frame too, give what compensate gives; gradients reach the reference."""
+    torch.manual_seed(2)
+    luma = torch.rand(3, 1, 48, 64, requires_grad=True)
+    chroma = torch.rand(3, 2, 24, 32)
+    vectors = torch.randint(-90, 90, (3, 2, 6, 8))
+    vectors[:, :, ::2] = vectors[:, :, :1]
+    got, want = Gathered()(luma, chroma, vectors), compensate(luma, chroma, vectors)
+    for a, b in zip(got, want, strict=True):
+        assert (a - b).abs().max() < 2e-6
+    weight = torch.rand_like(luma)
+    (one,) = torch.autograd.grad((got[0] * weight).sum(), luma, retain_graph=True)
+    (other,) = torch.autograd.grad((want[0] * weight).sum(), luma)
+    assert (one - other).abs().max() < 1e-5
+
+
+def material() -> Batch:
+    """A texture that drifts, three crops of it."""
+    rng = np.random.default_rng(4)
+    wide = [torch.from_numpy(picture(rng, 48, 48)) / 255.0 for _ in range(3)]
+    luma = torch.stack([torch.stack([p[t : t + 32, t : t + 32] for t in range(3)]) for p in wide])[:, :, None]
+    chroma = torch.stack([luma[:, :, 0, ::2, ::2], 1 - luma[:, :, 0, ::2, ::2]], 2)
+    return Batch(luma, chroma, torch.full((3, 3, 2, 4, 4), -4))
+
+
+@pytest.fixture
+def models() -> tuple[RateDistortion, Unrolled]:
+    """Plain training and that of a GPU, of one codec."""
+    codec = small_codec("qae", keys=True)
+    torch.manual_seed(5)
+    context = ContextNet(ContextConfig(96, key_width=16))
+    for parameter in (*codec.backbone.parameters(), *codec.quantizer.parameters()):
+        parameter.requires_grad_(True)
+    plain = RateDistortion(codec.backbone, codec.quantizer, context).eval()
+    return plain, Unrolled(codec.backbone, codec.quantizer, context, 32, chosen=False)
+
+
+def unrolled_cost(model: Unrolled, batch: Batch) -> torch.Tensor:
+    """Cost of each crop, all its frames."""
+    last, past, total = None, torch.zeros(3, 96, 4, 4), torch.zeros(3)
+    for t in range(3):
+        at = placed(KS, t, torch.device("cpu"))
+        coded = model(batch.luma[:, t], batch.chroma[:, t], last, past, batch.vectors[:, t], at)
+        last, past, total = (coded.luma, coded.chroma), coded.indices, total + coded.cost
+    return total
+
+
+def test_a_frame_a_call_is_plain_training(models: tuple[RateDistortion, Unrolled]) -> None:
+    """With the nearest indices the loss, and what it asks of the loop filter, is that of plain training."""
+    plain, merged = models
+    batch = material()
+    wanted = [p for n, p in plain.backbone.named_parameters() if "loop_filter" in n]
+    loss = plain(batch, KS, 0.0).loss
+    cost = unrolled_cost(merged, batch).mean() / (3 * 32 * 32)
+    assert torch.allclose(loss, cost, rtol=1e-4)
+    for a, b in zip(torch.autograd.grad(loss, wanted), torch.autograd.grad(cost, wanted), strict=True):
+        assert torch.allclose(a, b, rtol=2e-2, atol=1e-5 + 1e-3 * float(a.abs().max()))
+
+
+def test_chosen_indices_cost_less(models: tuple[RateDistortion, Unrolled]) -> None:
+    """Indices chosen as an encoder does take less of distortion + λ·bits than the nearest ones."""
+    merged, batch = models[1], material()
+    with torch.no_grad():
+        nearest = unrolled_cost(merged, batch)
+        merged.chosen = True
+        assert unrolled_cost(merged, batch).sum() < 0.99 * nearest.sum()
+
+
+def test_the_script_trains_and_keeps_what_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """examples/train_on_gpu.py takes steps on a CPU, too; with --keep-keyframes theirs are the start's."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
+    import train_on_gpu
+
+    from tests.clips import make_clip
+    from vcodec.checkpoint import load_codec
+
+    clips, state = tmp_path / "clips", tmp_path / "state.safetensors"
+    clips.mkdir()
+    for i in range(2):
+        make_clip(clips / f"{i}.mp4", frames=14, size=(64, 48))
+    options = ["--minutes", "0.02", "--batch", "8", "--crop", "32", "--device", "cpu", "--counted", "0"]
+    words = [clips, "-o", tmp_path / "out.safetensors", *options, "--state", state, "--keep-keyframes"]
+    monkeypatch.setattr(sys, "argv", ["train_on_gpu.py", *map(str, words)])
+    train_on_gpu.main()
+    start, made = load_codec("qae"), load_codec(tmp_path / "out.safetensors")
+    old, new = start.backbone.state_dict(), made.backbone.state_dict()
+    assert all(torch.equal(old[n], new[n]) for n in old if n.startswith(("refine", "analysis", "synthesis")))
+    assert any(not torch.equal(old[n], new[n]) for n in old if n.startswith("loop_filter"))
+    assert torch.equal(start.quantizer.log_step[0], made.quantizer.log_step[0])
+    assert not torch.equal(start.quantizer.log_step[1], made.quantizer.log_step[1])

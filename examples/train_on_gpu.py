@@ -8,8 +8,8 @@ may merge (training/unrolled.py), unrolls grow from 6 to 13 frames, and indices 
 The averaged weights are kept; tables are counted anew in the end, on the CPU, and trees of side information grow anew.
 --state writes the trained tensors, too, and --counted 0 leaves the start's tables.
 
-The seventh release of qae: 9 minutes on an H100 beside four other runs (--compile, 3,777 steps), with --keep-keyframes,
-as keyframes had become worse under it.
+The seventh release of qae: 8 minutes on an H100 beside four other runs (--compile, 3,777 steps; footage encoded again
+to be sent there), with --keep-keyframes, as keyframes had become worse under it.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Material:
         self.device = device
         self.shapes = [run.luma.shape for run, _ in runs]
         self.planes = {
-            name: torch.cat([torch.from_numpy(np.ascontiguousarray(getattr(run, name))).reshape(-1) for run, _ in runs])
+            name: torch.cat([torch.from_numpy(np.array(getattr(run, name))).reshape(-1) for run, _ in runs])
             .to(device)
             for name in ("luma", "chroma", "vectors")
         }  # fmt: skip
@@ -243,12 +243,12 @@ class Training:
                 return
             self.frame = frame
 
-    def go(self, until: float, save: Callable[[dict[str, Tensor]], None], every: float = 40.0) -> None:
-        """Train until a time of time.monotonic(), saving between."""
+    def go(self, seconds: float, save: Callable[[dict[str, Tensor]], None], every: float = 40.0) -> None:
+        """Train for so long, at least one step, saving between."""
         self.say(f"0 s, step 0: {self.validate()}")
         began = marked = time.monotonic()
-        first, loss = 0, math.nan
-        while (now := time.monotonic()) < until:
+        until, first, loss = began + seconds, 0, math.nan
+        while (now := time.monotonic()) < until or not self.step:
             share = (now - began) / (until - began)
             value = self.update(share)
             loss = value if math.isnan(loss) else 0.98 * loss + 0.02 * value
@@ -345,7 +345,7 @@ def main() -> None:
         run = Training(plan, start, *material, lambda text: print(text, flush=True))
         if args.compile:
             run.compile()
-        run.go(time.monotonic() + 60 * args.minutes, lambda tensors: None)
+        run.go(60 * args.minutes, lambda tensors: None)
         state = run.state()
     if args.state:
         save_file(state, args.state)

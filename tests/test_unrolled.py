@@ -99,7 +99,7 @@ def test_the_script_trains_and_keeps_what_it_is_told_to(tmp_path: Path, monkeypa
     clips, state = tmp_path / "clips", tmp_path / "state.safetensors"
     clips.mkdir()
     for i in range(2):
-        make_clip(clips / f"{i}.mp4", frames=14, size=(64, 48))
+        make_clip(clips / f"{i}.mp4", frames=14, size=(80, 64))
     options = ["--minutes", "0.02", "--batch", "8", "--crop", "32", "--device", "cpu", "--counted", "0"]
     words = [clips, "-o", tmp_path / "out.safetensors", *options, "--state", state, "--keep-keyframes"]
     monkeypatch.setattr(sys, "argv", ["train_on_gpu.py", *map(str, words)])

@@ -75,7 +75,7 @@ def test_overlapped_compensation_is_as_defined() -> None:
     wanted = overlapped(luma[0, 0], v[0], 8, compensation.LUMA_TAPS, 3)
     torch.testing.assert_close(shown[0, 0].double(), wanted, atol=2e-6, rtol=0)
     for i in (0, 1):
-        wanted = overlapped(chroma[0, i], v[0], 4, compensation._CHROMA_TAPS, 1)
+        wanted = overlapped(chroma[0, i], v[0], 4, compensation.CHROMA_TAPS, 1)
         torch.testing.assert_close(shown_c[0, i].double(), wanted, atol=2e-6, rtol=0)
 
 

@@ -232,15 +232,13 @@ class QAE(Backbone):
     @staticmethod
     def thumbnail(luma: Tensor, chroma: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Integer means of 16×16 luma and 8×8 chroma blocks: [B,3,H/16,W/16] in 0..31; offsets [B,3], usually 4."""
-        means = torch.cat([F.avg_pool2d(luma, 16), F.avg_pool2d(chroma, 8)], 1) * 255.0
         first = THUMB_STEP // 2 if offsets is None else offsets[:, :, None, None]
-        return ((means - first) / THUMB_STEP).round().clamp(0, 255 // THUMB_STEP).long()
+        return ((_means(luma, chroma) - first) / THUMB_STEP).round().clamp(0, 255 // THUMB_STEP).long()
 
     @staticmethod
     def offsets(luma: Tensor, chroma: Tensor) -> Tensor:
         """Where a thumbnail's levels stand, [B,3] in 0..7: on what is flat, where that fills much of a plane."""
-        means = torch.cat([F.avg_pool2d(luma, 16), F.avg_pool2d(chroma, 8)], 1) * 255.0
-        rest = means.round().long().flatten(2) % THUMB_STEP
+        rest = _means(luma, chroma).round().long().flatten(2) % THUMB_STEP
         count = F.one_hot(rest, THUMB_STEP).sum(2)
         usual = torch.full_like(count[:, :, 0], THUMB_STEP // 2)
         return torch.where(count.amax(2) > _MUCH * rest.shape[2], count.argmax(2), usual)
@@ -347,6 +345,11 @@ class QAE(Backbone):
         memory = planes if state is None else state.memory
         scene = state is not None and state.scene
         return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory, scene)
+
+
+def _means(luma: Tensor, chroma: Tensor) -> Tensor:
+    """Of 16×16 luma and 8×8 chroma blocks, in 8-bit levels [B,3,H/16,W/16]."""
+    return torch.cat([F.avg_pool2d(luma, 16), F.avg_pool2d(chroma, 8)], 1) * 255.0
 
 
 def price(k: int) -> float:

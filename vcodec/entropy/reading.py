@@ -28,14 +28,15 @@ _P, _WORD = np.uint64(_PRECISION), np.uint64(32)
 _SMALL, _ZERO = np.uint64(1 << 32), np.uint64(0)
 
 
-def cumulative(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
-    """Cumulative integers [N,S+1] that constriction makes of rows of probabilities [N,S]."""
-    n, size = probabilities.shape
-    sums = np.cumsum(probabilities, 1)  # one after another, as it adds
-    scale = ((1 << _PRECISION) - size) / sums[:, -1:]
-    below = np.concatenate([np.zeros((n, 1)), sums[:, :-1]], 1)
+def cumulative(rows: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.uint64]:
+    """Cumulative integers [N,S+1] of rows [N,S] that sum to 2^bits: those that constriction makes of their shares.
+
+    It multiplies floats, of which none is rounded here; this is the same in integers.
+    """
+    n, size = rows.shape
+    below = np.cumsum(rows, 1) - rows
     out = np.full((n, size + 1), 1 << _PRECISION, np.uint64)
-    out[:, :size] = (below * scale).astype(np.uint64) + np.arange(size, dtype=np.uint64)  # each symbol has some share
+    out[:, :size] = (below * ((1 << _PRECISION) - size) >> bits) + np.arange(size)  # each symbol has some share
     return out
 
 

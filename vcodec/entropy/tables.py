@@ -56,7 +56,7 @@ class Tables:
     @cached_property
     def cumulative(self) -> npt.NDArray[np.uint64]:
         """Cumulative integers [N,S+1], as constriction has them."""
-        return reading.cumulative(self.probabilities)
+        return reading.cumulative(self.rows, TABLE_SUM.bit_length() - 1)
 
     @cached_property
     def likeliest(self) -> Ints:

@@ -20,7 +20,7 @@ from vcodec.datasets.base import Run
 from vcodec.entropy.frames import FrameEntropy
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 from vcodec.scale import LAMBDA, step_at
-from vcodec.training.freezing import CountingWriter, blend, coded_chunks, counted_entropy, symmetric
+from vcodec.training.freezing import CountingWriter, blend, coded_chunks, grown_side, symmetric
 from vcodec.training.growing import Watched
 from vcodec.training.scenes import find_scenes, with_scenes
 
@@ -83,8 +83,7 @@ def recounted(
         return Tables(integer_rows(blend(seen, tables.rows.astype(np.float64), strength)))
 
     if grow:
-        grown_entropy = counted_entropy(old, writer)
-        trees, sides = grown_entropy.trees, grown_entropy.side_tables
+        trees, sides = grown_side(old, writer)
     else:
         trees, sides = old.trees, blended(old.side_tables, counts[id(old.side_tables)], _SIDE_STRENGTH)
     indices = blended(old.index_tables, symmetric(counts[id(old.index_tables)]), _INDEX_STRENGTH)

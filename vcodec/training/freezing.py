@@ -24,6 +24,7 @@ from vcodec.entropy.lattice import FAR_FIRST, FLAGS_FIRST, GROWN_FIRST, OFFSETS_
 from vcodec.entropy.observed import TABLES, widths
 from vcodec.entropy.surroundings import KINDS
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
+from vcodec.entropy.trees import Trees
 from vcodec.training.growing import Watched, grown
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "coded_chunks",
     "counted_entropy",
     "freeze",
+    "grown_side",
     "symmetric",
 ]
 
@@ -119,11 +121,16 @@ def assumed_entropy(net: FrozenContext) -> FrameEntropy:
 def counted_entropy(entropy: FrameEntropy, writer: CountingWriter) -> FrameEntropy:
     """``entropy`` with tables of what was counted with it, and trees grown from what was watched."""
     indices = blend(symmetric(writer.counts[id(entropy.index_tables)]), assumed_index_tables(), 20.0)
+    trees, sides = grown_side(entropy, writer)
+    return FrameEntropy(entropy.net, Tables(integer_rows(indices)), sides, trees)
+
+
+def grown_side(entropy: FrameEntropy, writer: CountingWriter) -> tuple[Trees, Tables]:
+    """Trees of side information grown from what was watched, and all its tables, those without a tree as counted."""
     assumed = assumed_side_tables()
     fixed = blend(writer.counts[id(entropy.side_tables)][:GROWN_FIRST], assumed[:GROWN_FIRST], 6.0)
     watched = Watched() if writer.watched is None else writer.watched
-    trees, sides = grown(watched, fixed, assumed[GROWN_FIRST:])
-    return FrameEntropy(entropy.net, Tables(integer_rows(indices)), sides, trees)
+    return grown(watched, fixed, assumed[GROWN_FIRST:])
 
 
 def freeze(

@@ -41,8 +41,8 @@ __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 
 KEY, INTER = 0, 1
 CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1: what 6:1:1 in decibels comes to
-_FINE = 1 / 32  # what an output of 1 of a network is worth: eight 8-bit levels
-_KEY_WORTH = 2.0  # of a keyframe's squared error, beside what looking ahead says: by measurement
+FINE = 1 / 32  # what an output of 1 of a network is worth: eight 8-bit levels
+KEY_WORTH = 2.0  # of a keyframe's squared error, beside what looking ahead says: by measurement
 _KEY_LOOKS = 2  # at a keyframe's latent, beside the first
 _MUCH = 0.25  # of a plane: what is worth an offset of the thumbnail's levels
 GREY = 128.0  # chroma of pictures without colour, which stay so exactly
@@ -197,7 +197,7 @@ class QAE(Backbone):
     @staticmethod
     def _bend(net: Stack, x: Tensor, level: Tensor, kind: int = KEY) -> Tensor:
         out: Tensor = net(x, level, torch.full_like(level, kind, dtype=torch.int64))
-        return out * _FINE
+        return out * FINE
 
     def predicted(self, luma: Tensor, chroma: Tensor, level: Tensor, key: bool) -> Prediction:
         """Prediction of a frame from planes: of the thumbnail (key) or motion compensated; level [B]."""
@@ -225,7 +225,7 @@ class QAE(Backbone):
         kind = KEY if p.key else INTER
         x = torch.cat([frame - 0.5, d * 8.0], 1)
         bent = self.loop_filter.in_halves(x, p.level, torch.full_like(p.level, kind, dtype=torch.int64))
-        return frame + bent * _FINE
+        return frame + bent * FINE
 
     # ------------------------------------------------------------------ side information
 
@@ -322,7 +322,7 @@ class QAE(Backbone):
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p)
         values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
-        worth = _KEY_WORTH if state is None else 1.0
+        worth = KEY_WORTH if state is None else 1.0
         weight = self.weight * worth * (1.0 if advice is None else advice.weight)
         return Latent(values[:, :, None], side, weight, p), state
 

@@ -51,7 +51,7 @@ _RAW_ZERO = 1 << 15
 CLASSES = 3
 # the last frame's weights; whether blocks come from memory; memory's weights; whether chroma is 128 everywhere
 _LIGHT, _KEPT, _KEPT_LIGHT, _GREY = 1, 2, 4, 8
-_BLOCK_BITS = 4.0  # what saying that a 16×16 block is not empty has to pay back, by measurement
+BLOCK_BITS = 4.0  # what saying that a 16×16 block is not empty has to pay back, by measurement
 
 
 def index_class(k: int) -> int:
@@ -301,7 +301,7 @@ class FrameEntropy:
         else:  # at the tables of step A alone
             table = _array(steps.tables(0, _tensor(act, self.device)[None], wish.scaled))
             choosing.cheapest(u, limits, table, bits, price, act, everywhere(*u.shape), index)
-        choosing.worthwhile(u, index, table, bits, price, act, _BLOCK_BITS, kept)
+        choosing.worthwhile(u, index, table, bits, price, act, BLOCK_BITS, kept)
         # then for good, under the tables of what activity has become
         tables = through(kept)
         return _Chosen(_tensor(index, self.device), kept, tables, steps.masks)

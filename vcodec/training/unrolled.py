@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec.backbones.layers import Stack
-from vcodec.backbones.qae import CHROMA_WEIGHT, INTER, KEY, QAE
+from vcodec.backbones.qae import CHROMA_WEIGHT, FINE, INTER, KEY, KEY_WORTH, QAE
 from vcodec.entropy.context import ContextNet
+from vcodec.entropy.frames import BLOCK_BITS
 from vcodec.entropy.integer import activate
 from vcodec.entropy.keyframes import KeyContext, key_steps
 from vcodec.entropy.observed import (
@@ -41,10 +42,7 @@ from vcodec.training.gathered import Gathered
 
 __all__ = ["Coded", "Place", "Unrolled", "placed"]
 
-_FINE = 1 / 32  # what an output of 1 of a network is worth (backbones.qae)
 _LEAK = 1e-4  # of the gradient beyond 0..1
-_BLOCK_BITS = 4.0  # what a 16×16 block must save
-_KEY_WORTH = 2.0  # of a keyframe's squared error, in choosing
 _LN2 = math.log(2.0)
 
 
@@ -93,7 +91,7 @@ def _planes(blocks: Tensor) -> tuple[Tensor, Tensor]:
 
 def _bend(net: Stack, x: Tensor, level: Tensor, kind: int = KEY) -> Tensor:
     out: Tensor = net(x, level, torch.full_like(level, kind, dtype=torch.int64))
-    return out * _FINE
+    return out * FINE
 
 
 def _eight_bit(x: Tensor) -> Tensor:
@@ -161,7 +159,7 @@ class _Rule(NamedTuple):
         bits = torch.where(size > 0, (size - 0.5) * slope + sign, zero) * (table >= 0.5)
         saved = (self.u.square() - (self.u - index).square()) / self.price - bits
         saved = _sums(saved * (_spread(activity) > 0))
-        return torch.where(saved > _BLOCK_BITS, _bit_length(_sums(size)), torch.zeros_like(saved))
+        return torch.where(saved > BLOCK_BITS, _bit_length(_sums(size)), torch.zeros_like(saved))
 
 
 class Unrolled(nn.Module):
@@ -235,7 +233,7 @@ class Unrolled(nn.Module):
         facing = self.board * at.side
         u = values * facing / step
         with torch.no_grad():
-            worth = _KEY_WORTH if rough is None else 1.0
+            worth = KEY_WORTH if rough is None else 1.0
             rule = _Rule(u.detach(), at.price / step.square() / worth, at)
         index, table, act = self._keyframe(rule) if rough is None else self._between(rule, past, rough, kind)
         soft = u + (index - u).detach()

@@ -1,6 +1,9 @@
-"""Differences of blocks of 8-bit samples, 8 or 16 of them at a time: plain ones, and their Hadamard transform.
+"""Differences of blocks of 8-bit samples, 8 or 16 of them at a time: plain ones, and what coding them may cost.
 
 A row of a block is a vector of 16-bit integers, which hold every sum on the way: 8 × 8 × 255 is less than 2^15.
+
+What coding costs, in bits, is guessed from the Hadamard transform of each 8×8 block: a coefficient is left out or sent,
+whichever is cheaper.  Left out, it costs its square; sent, some bits and more the larger it is.
 """
 
 from __future__ import annotations
@@ -12,9 +15,20 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["add_share_8", "plain_8", "plain_16", "transformed_16", "transformed_share_8"]
+from vcodec.scale import LAMBDA
+
+__all__ = ["add_share_8", "coded_16", "coded_share_8", "plain_8", "plain_16", "square_worth"]
 
 _BYTE, _SHORT, _INT, _LONG = (ir.IntType(n) for n in (8, 16, 32, 64))
+_FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
+_SENT = 6.6  # bits of a coefficient of one step, and what is left of it
+_DOUBLED = 1.5  # bits more for one twice as large
+_ONE, _OCTAVE = 0x3F800000, 2.0**-23  # a float's bits, read as an integer, are nearly its logarithm
+
+
+def square_worth(step: float) -> float:
+    """What coded_16 and coded_share_8 want to know of a quantization step in 8-bit levels."""
+    return 1.0 / (64.0 * LAMBDA * step * step)  # a transform is 8 times as large as an orthonormal one
 
 
 def _loaded(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
@@ -38,8 +52,8 @@ def _widened(builder: Any, v: Any) -> Any:
     return builder.zext(v, ir.VectorType(_INT, v.type.count))
 
 
-def _transform_sum(builder: Any, rows: list[Any]) -> Any:
-    """Sum of magnitudes of the transforms of the 8×8 blocks that rows are made of."""
+def _coding_cost(builder: Any, rows: list[Any], worth: Any) -> Any:
+    """Bits (a double) that the 8×8 blocks cost that rows are made of; worth: what square_worth says."""
     size = rows[0].type.count
     for step in (4, 2, 1):
         swap = ir.Constant(ir.VectorType(_INT, size), [i ^ step for i in range(size)])
@@ -49,19 +63,34 @@ def _transform_sum(builder: Any, rows: list[Any]) -> Any:
             builder.shuffle_vector(builder.add(v, u), builder.sub(u, v), pick)
             for v, u in zip(rows, turned, strict=True)
         ]
-    for step in (4, 2):
+    for step in (4, 2, 1):
         pairs = [(i, i + step) for i in range(len(rows)) if not i & step]
         done = list(rows)
         for i, j in pairs:
             done[i], done[j] = builder.add(rows[i], rows[j]), builder.sub(rows[i], rows[j])
         rows = done
-    # |u + v| + |u − v| is twice the larger of |u| and |v|
+    floats, longs = ir.VectorType(_FLOAT, size), ir.VectorType(_INT, size)
+
+    def filled(kind: Any, value: float) -> Any:
+        return ir.Constant(kind, [value] * size)
+
+    narrow = builder.fptrunc(worth, _FLOAT)
+    first = builder.insert_element(ir.Constant(floats, ir.Undefined), narrow, ir.Constant(_INT, 0))
+    scale = builder.shuffle_vector(first, first, filled(longs, 0))
     total = None
-    for i in range(0, len(rows), 2):
-        u, v = _sizes(builder, rows[i]), _sizes(builder, rows[i + 1])
-        larger = _widened(builder, builder.select(builder.icmp_signed(">", u, v), u, v))
-        total = larger if total is None else builder.add(total, larger)
-    return builder.shl(_total(builder, total), ir.Constant(_LONG, 1))
+    for row in rows:
+        h = builder.sitofp(row, floats)
+        left_out = builder.fmul(builder.fmul(h, h), scale)
+        # relative to a coefficient of one step, whose square is worth 1 / LAMBDA bits
+        above = builder.sub(builder.bitcast(builder.fmul(left_out, filled(floats, LAMBDA)), longs), filled(longs, _ONE))
+        above = builder.select(builder.icmp_signed("<", above, filled(longs, 0)), filled(longs, 0), above)
+        more = builder.fmul(builder.sitofp(above, floats), filled(floats, _OCTAVE * _DOUBLED / 2))
+        sent = builder.fadd(more, filled(floats, _SENT))
+        cost = builder.select(builder.fcmp_ordered("<", left_out, sent), left_out, sent)
+        total = cost if total is None else builder.fadd(total, cost)
+    reduction = ir.FunctionType(_FLOAT, [_FLOAT, floats])
+    sum_up = cgutils.get_or_insert_function(builder.module, reduction, f"llvm.vector.reduce.fadd.v{size}f32")
+    return builder.fpext(builder.call(sum_up, [ir.Constant(_FLOAT, 0.0), total]), _DOUBLE)
 
 
 def _off(context: Any, builder: Any, signature: Any, args: Any, count: int, step: int) -> list[Any]:
@@ -94,13 +123,17 @@ def _plain_16(typing_context: Any, here: Any, at: Any, there: Any, moved: Any, p
     return types.int64(here, at, there, moved, pitch, wide, step), emit
 
 
-def _transformed_16(typing_context: Any, here: Any, at: Any, there: Any, moved: Any, pitch: Any, wide: Any) -> Any:
-    """Sum of magnitudes of the Hadamard transforms of the four 8×8 blocks of a difference; as plain_16."""
+def _coded_16(
+    typing_context: Any, here: Any, at: Any, there: Any, moved: Any, pitch: Any, wide: Any, worth: Any
+) -> Any:
+    """What coding the difference of two 16×16 blocks costs, bits; as plain_16; worth: what square_worth says."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _transform_sum(builder, _off(context, builder, signature, args, 16, 1))
+        rows = _off(context, builder, signature, args, 16, 1)
+        halves = [_coding_cost(builder, rows[i : i + 8], args[6]) for i in (0, 8)]
+        return builder.fadd(*halves)
 
-    return types.int64(here, at, there, moved, pitch, wide), emit
+    return types.float64(here, at, there, moved, pitch, wide, worth), emit
 
 
 def _patch_rows(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
@@ -133,7 +166,7 @@ def _plain_8(typing_context: Any, here: Any, at: Any, pitch: Any, there: Any, mo
     return types.int64(here, at, pitch, there, moved, wide), emit
 
 
-def _transformed_share_8(
+def _coded_share_8(
     typing_context: Any,
     here: Any,
     at: Any,
@@ -143,10 +176,11 @@ def _transformed_share_8(
     wide: Any,
     around: Any,
     share: Any,
+    worth: Any,
 ) -> Any:
-    """Sum of magnitudes of the Hadamard transform of what (around + share · there + 32) / 64 leaves of an 8×8 block.
+    """What coding costs, bits, of what (around + share · there + 32) / 64 leaves of an 8×8 block.
 
-    around, share: flat int16 arrays [64].
+    around, share: flat int16 arrays [64]; worth: what square_worth says.
     """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -158,9 +192,9 @@ def _transformed_share_8(
         for a, p, o, s in zip(now, patch, others, shares, strict=True):
             shown = builder.ashr(builder.add(builder.add(o, builder.mul(s, p)), half), six)
             left.append(builder.sub(a, shown))
-        return _transform_sum(builder, left)
+        return _coding_cost(builder, left, args[8])
 
-    return types.int64(here, at, pitch, there, moved, wide, around, share), emit
+    return types.float64(here, at, pitch, there, moved, wide, around, share, worth), emit
 
 
 def _add_share_8(
@@ -188,7 +222,7 @@ def _add_share_8(
 
 # to loops they are functions of the values that a signature's types stand for
 plain_16: Any = intrinsic(prefer_literal=True)(_plain_16)
-transformed_16: Any = intrinsic(_transformed_16)
+coded_16: Any = intrinsic(_coded_16)
 plain_8: Any = intrinsic(_plain_8)
-transformed_share_8: Any = intrinsic(_transformed_share_8)
+coded_share_8: Any = intrinsic(_coded_share_8)
 add_share_8: Any = intrinsic(_add_share_8)

@@ -3,12 +3,12 @@
     now ──┐
     last ─┴► coarse_start: every other displacement at a quarter of the size
                  └─► refine_whole: whole samples           (looking ahead, between source frames)
-                        └─► refine: quarter samples        (in the decoded frame)
+                        └─► refine: as fine as is asked    (in the decoded frame)
                                └─► whose vector each 8×8 block takes  (quadrants.py)
 
-Vectors are (dy, dx) in quarter samples, one for each 16×16 block: [2,h,w].  A vector costs what it differs by from the
-middle of its four neighbours', as it is sent; blocks are visited row by row, and each sees what those before it found.
-Everything but that price is an integer.
+Vectors are (dy, dx) in quarter samples, one for each 16×16 block: [2,h,w]; those of a frame are multiples of 1 << its
+grain.  A vector costs what it differs by from the middle of its four neighbours', as it is sent, in grains;
+blocks are visited row by row, and each sees what those before it found.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from vcodec.backbones.compensation import MARGIN
 from vcodec.loops import KEPT
 
 __all__ = [
+    "CODING",
     "PAD",
     "RANGE",
-    "TRANSFORM_GAIN",
     "coarse_start",
     "inside",
     "interpolate",
@@ -36,15 +36,15 @@ __all__ = [
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.float64]
 
 PAD = MARGIN + 4  # samples around a reference: what a block may reach outside the frame, and the filters
 RANGE = 255  # largest vector component
-TRANSFORMED = 0  # in place of a number of rows
-TRANSFORM_GAIN = 5  # by which transformed differences are larger, for their price; by measurement
+CODED = 0  # in place of a number of rows
 _ROUNDS = 4
-_NEAR = 1.05  # times what a block has, in plain differences: what may still be less in transformed ones
-# What a component costs, bits, under the trees of side information: means over training clips.  By how far its four
-# neighbours differ among themselves (less than 1, 3, 7, 17 quarter samples, or more), by whether it is that of one of
+_NEAR = 1.15  # times what a block has, in plain differences: what may still cost less when coded
+# What a component costs, bits, under the trees of side information: means over training clips.  All in grains: by how
+# far its four neighbours differ among themselves (less than 1, 3, 7, 17, or more), by whether it is that of one of
 # them or none, each without and with that being the last frame's there; then by how far it is from their middle (_AT).
 _AT = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 9, 15, 30)
 _COSTS = (
@@ -79,12 +79,13 @@ _COSTS = (
         (1.3, 2.6, 3.1, 3.2, 3.5, 3.7, 4.2, 5.0, 5.0, 5.0, 5.0),
     ),
 )
-_HALVES = np.arange(8 * (RANGE + 1)) / 2  # of quarter samples
+_HALVES = np.arange(8 * (RANGE + 1)) / 2  # of grains
 _BITS = np.stack(
     [np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for c in row]) for row in _COSTS]
 )
 _NOWHERE = 1 << 20  # a component that none is equal to
-_SHARE = 0.5  # of the price, for vectors; by measurement
+_SHARE, CODING = 0.5, 0.4  # of the price of a bit: for vectors, for what coding costs beside them; by measurement
+_PLAIN = (0.0, 0.0)  # the measure where nothing is coded
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
 
@@ -192,13 +193,25 @@ def _row(apart: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _missed(here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int) -> int:
-    """What a 16×16 block misses: differences of every so many-th row, or transformed; at, moved: where it begins."""
-    if rows == TRANSFORMED:
-        return int(differences.transformed_16(here, at, there, moved, pitch, wide) // TRANSFORM_GAIN)
+def _missed(
+    here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int, measure: tuple[float, float]
+) -> float:
+    """What a 16×16 block misses: differences of every so many-th row, or coded; at, moved: where it begins.
+
+    measure: square_worth, and what a bit of coding is worth in plain differences.
+    """
+    if rows == CODED:
+        return float(measure[1] * differences.coded_16(here, at, there, moved, pitch, wide, measure[0]))
     if rows == 2:
-        return int(2 * differences.plain_16(here, at, there, moved, pitch, wide, 2))
-    return int(differences.plain_16(here, at, there, moved, pitch, wide, 1))
+        return 2.0 * differences.plain_16(here, at, there, moved, pitch, wide, 2)
+    return float(differences.plain_16(here, at, there, moved, pitch, wide, 1))
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _bits(best: Ints, past: Ints, i: int, y: int, x: int, v: int, middle: tuple[int, int], grain: int) -> float:
+    """What a component v of the block at (y, x) costs; middle: what _predicted says of it."""
+    row = _BITS[_row(middle[1] >> grain), _alike(best, past, i, y, x, v)]
+    return float(row[abs(2 * v - middle[0]) >> grain])
 
 
 @njit(cache=KEPT, nogil=True)
@@ -207,12 +220,14 @@ def _visit(
     planes: Bytes,
     best: Ints,
     past: Ints,
-    sums: Ints,
+    sums: Sums,
     at: tuple[int, int],
     bids: Ints,
     count: int,
     price: float,
     rows: int,
+    grain: int,
+    measure: tuple[float, float],
 ) -> None:
     """Take the cheapest of the first so many bids [n,2] for the block ``at``, where it is cheaper than what it has."""
     here, there = now.reshape(-1), planes.reshape(-1)
@@ -220,28 +235,27 @@ def _visit(
     y, x = at
     begins, pitch = 16 * (y * wide + x), planes.shape[2]
     limit = RANGE if planes.shape[0] > 1 else RANGE - RANGE % 4
-    my, apart_y = _predicted(best, 0, y, x)
-    mx, apart_x = _predicted(best, 1, y, x)
-    cy, cx = _BITS[_row(apart_y)], _BITS[_row(apart_x)]
+    limit = (limit >> grain) << grain
+    middle_y, middle_x = _predicted(best, 0, y, x), _predicted(best, 1, y, x)
     vy, vx = best[0, y, x], best[1, y, x]
-    had = cy[_alike(best, past, 0, y, x, vy), abs(2 * vy - my)] + cx[_alike(best, past, 1, y, x, vx), abs(2 * vx - mx)]
+    had = _bits(best, past, 0, y, x, vy, middle_y, grain) + _bits(best, past, 1, y, x, vx, middle_x, grain)
     had *= price
     most = sums[y, x] + had
     plain = 0.0
-    if rows == TRANSFORMED:
+    if rows == CODED:
         moved = place_of(16 * y, 16 * x, inside(vy, 16 * y, high, 16), inside(vx, 16 * x, wide, 16), planes.shape)
-        plain = _NEAR * (_missed(here, there, begins, moved, wide, pitch, 2) + had)
+        plain = _NEAR * (_missed(here, there, begins, moved, wide, pitch, 2, measure) + had)
     for i in range(count):
         dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
-        bits = cy[_alike(best, past, 0, y, x, dy), abs(2 * dy - my)]
-        bits = price * (bits + cx[_alike(best, past, 1, y, x, dx), abs(2 * dx - mx)])
+        bits = _bits(best, past, 0, y, x, dy, middle_y, grain) + _bits(best, past, 1, y, x, dx, middle_x, grain)
+        bits *= price
         if bits >= most or (dy == vy and dx == vx):
             continue
         moved = place_of(16 * y, 16 * x, inside(dy, 16 * y, high, 16), inside(dx, 16 * x, wide, 16), planes.shape)
         # what is plainly farther off need not be transformed
-        if rows == TRANSFORMED and _missed(here, there, begins, moved, wide, pitch, 2) + bits > plain:
+        if rows == CODED and _missed(here, there, begins, moved, wide, pitch, 2, measure) + bits > plain:
             continue
-        total = _missed(here, there, begins, moved, wide, pitch, rows)
+        total = _missed(here, there, begins, moved, wide, pitch, rows, measure)
         if total + bits < most:
             vy, vx, most = dy, dx, total + bits
             sums[y, x] = total
@@ -257,32 +271,42 @@ def _ring(best: Ints, y: int, x: int, scale: int, bids: Ints) -> None:
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _borrow(best: Ints, y: int, x: int, bids: Ints) -> None:
+def _borrow(best: Ints, y: int, x: int, grain: int, bids: Ints) -> None:
     """Bids from a block's neighbours: those at its sides, those at its corners, what four of them predict: nine."""
     h, w = best.shape[1:]
     for i in range(8):
         ny, nx = min(max(y + _RING[i, 0], 0), h - 1), min(max(x + _RING[i, 1], 0), w - 1)
         bids[i, 0], bids[i, 1] = best[0, ny, nx], best[1, ny, nx]
     for c in range(2):
-        bids[8, c] = _predicted(best, c, y, x)[0] >> 1
+        bids[8, c] = (_predicted(best, c, y, x)[0] >> (1 + grain)) << grain
 
 
 @njit(cache=KEPT, nogil=True)
-def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int) -> Ints:
+def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int, measure: tuple[float, float]) -> Sums:
     """What each block misses under its vector [h,w]."""
     here, there = now.reshape(-1), planes.reshape(-1)
     high, wide = now.shape
-    sums = np.empty(best.shape[1:], np.int64)
+    sums = np.empty(best.shape[1:], np.float64)
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
             dy, dx = inside(best[0, y, x], 16 * y, high, 16), inside(best[1, y, x], 16 * x, wide, 16)
             begins, moved = 16 * (y * wide + x), place_of(16 * y, 16 * x, dy, dx, planes.shape)
-            sums[y, x] = _missed(here, there, begins, moved, wide, planes.shape[2], rows)
+            sums[y, x] = _missed(here, there, begins, moved, wide, planes.shape[2], rows, measure)
     return sums
 
 
 @njit(cache=KEPT, nogil=True)
-def _walk(now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Ints, steps: Ints, price: float, rows: int) -> None:
+def _walk(
+    now: Bytes,
+    planes: Bytes,
+    best: Ints,
+    past: Ints,
+    sums: Sums,
+    steps: Ints,
+    price: float,
+    rows: int,
+    grain: int,
+) -> None:
     """Visit all blocks once for each of steps [n,2]: (scale, bids) of a ring, or scale 0 for neighbours' vectors."""
     bids = np.empty((9, 2), np.int64)
     for scale, count in steps:
@@ -291,34 +315,39 @@ def _walk(now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Ints, steps: 
                 if scale:
                     _ring(best, y, x, scale, bids)
                 else:
-                    _borrow(best, y, x, bids)
-                _visit(now, planes, best, past, sums, (y, x), bids, count, price, rows)
+                    _borrow(best, y, x, grain, bids)
+                _visit(now, planes, best, past, sums, (y, x), bids, count, price, rows, grain, _PLAIN)
 
 
 @njit(cache=KEPT, nogil=True)
-def _try(now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Ints, others: Ints, price: float, rows: int) -> None:
+def _try(
+    now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Sums, others: Ints, price: float, rows: int, grain: int
+) -> None:
     """Try vectors others [n,2,h,w], each in its place."""
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
-            _visit(now, planes, best, past, sums, (y, x), others[:, :, y, x], len(others), price, rows)
+            bids = others[:, :, y, x]
+            _visit(now, planes, best, past, sums, (y, x), bids, len(others), price, rows, grain, _PLAIN)
 
 
 @njit(cache=KEPT, nogil=True)
-def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Ints:
+def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Sums:
     """From no motion and others [n,2,h,w] to whole-sample vectors best [2,h,w]; gives what they miss [h,w]."""
     best[:] = 0
     past = np.full_like(best, _NOWHERE)
-    sums = _sums(now, planes, best, 2)
-    _try(now, planes, best, past, sums, others, price, 2)
-    _walk(now, planes, best, past, sums, np.array([(16, 8), (0, 4), (8, 4), (4, 4), (0, 4)]), price, 2)
+    sums = _sums(now, planes, best, 2, _PLAIN)
+    _try(now, planes, best, past, sums, others, price, 2, 0)
+    _walk(now, planes, best, past, sums, np.array([(16, 8), (0, 4), (8, 4), (4, 4), (0, 4)]), price, 2, 0)
     return sums
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle(now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float) -> None:
-    """Go round the blocks, by transformed differences, until nothing around a block has changed since its last turn."""
+def _settle(
+    now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float, grain: int, measure: tuple[float, float]
+) -> Sums:
+    """Go round the blocks, by what coding costs, until nothing around a block has changed since its last turn."""
     h, w = best.shape[1:]
-    sums = _sums(now, planes, best, TRANSFORMED)
+    sums = _sums(now, planes, best, CODED, measure)
     bids = np.empty((9, 2), np.int64)
     changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn
     for turn in range(1, _ROUNDS + 1):
@@ -332,26 +361,42 @@ def _settle(now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float) -> 
                     continue
                 oy, ox = best[0, y, x], best[1, y, x]
                 for scale in (2, 1):
-                    _ring(best, y, x, scale, bids)
-                    _visit(now, planes, best, past, sums, (y, x), bids, 8, price, TRANSFORMED)
-                _borrow(best, y, x, bids)
-                _visit(now, planes, best, past, sums, (y, x), bids, 9, price, TRANSFORMED)
+                    if scale >> grain or scale == 2:
+                        _ring(best, y, x, max(scale, 1 << grain), bids)
+                        _visit(now, planes, best, past, sums, (y, x), bids, 8, price, CODED, grain, measure)
+                _borrow(best, y, x, grain, bids)
+                _visit(now, planes, best, past, sums, (y, x), bids, 9, price, CODED, grain, measure)
                 if best[0, y, x] != oy or best[1, y, x] != ox:
                     changed[y + 1, x + 1] = turn
+    return sums
 
 
 @njit(cache=KEPT, nogil=True)
-def refine(now: Bytes, planes: Bytes, others: Ints, past: Ints, best: Ints, price: float) -> Ints:
+def refine(
+    now: Bytes,
+    planes: Bytes,
+    others: Ints,
+    past: Ints,
+    best: Ints,
+    price: float,
+    grain: int,
+    worth: float,
+) -> tuple[Sums, float]:
     """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples, smooth where that costs little.
 
-    past: the last frame's, or what none is equal to.
+    past: the last frame's, or what none is equal to; grain: these and others are multiples of 1 << grain, and so will
+    best be; worth: square_worth of the step.
 
-    Gives the sums of absolute differences that they leave [h,w].
+    Gives the sums of absolute differences that they leave [h,w], and what the frame costs in all, in such sums.
     """
-    price *= _SHARE
+    vectors = _SHARE * price
     best[:] = others[0]
-    sums = _sums(now, planes, best, 1)
-    _try(now, planes, best, past, sums, others, price, 1)
-    _walk(now, planes, best, past, sums, np.array([(0, 9), (4, 8)]), price, 1)
-    _settle(now, planes, best, past, price)
-    return _sums(now, planes, best, 1)
+    sums = _sums(now, planes, best, 1, _PLAIN)
+    _try(now, planes, best, past, sums, others, vectors, 1, grain)
+    _walk(now, planes, best, past, sums, np.array([(0, 9), (4, 8)]), vectors, 1, grain)
+    total = _settle(now, planes, best, past, vectors, grain, (worth, CODING * price)).sum()
+    for y in range(best.shape[1]):
+        for x in range(best.shape[2]):
+            for c in range(2):
+                total += vectors * _bits(best, past, c, y, x, best[c, y, x], _predicted(best, c, y, x), grain)
+    return _sums(now, planes, best, 1, _PLAIN), total

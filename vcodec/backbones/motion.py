@@ -1,6 +1,7 @@
 """Block motion: what is sent of it, and the encoder's search.
 
 Vectors are integers in quarter luma samples, one for each 8×8 block (rows, columns first: [B,2,h,w] is (dy, dx)).
+A frame's grain says how fine they are: multiples of 1 << grain, which is what is sent.
 They are sent as one vector for each 16×16 block and, for each of its four 8×8 blocks, a choice of whose vector to use.
 A third component beside (dy, dx) is the source: 0 for the last frame; 1 for the memory, an older picture that nothing
 moves in, so that (dy, dx) is (0, 0) there.
@@ -11,6 +12,7 @@ moves in, so that (dy, dx) is (0, 0) there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ from torch import Tensor
 
 from vcodec.backbones import matching, quadrants
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
+from vcodec.backbones.differences import square_worth
+from vcodec.grain import GRAINS, rounded
 
 __all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
 
@@ -89,12 +93,12 @@ def rough_start(now: Tensor, last: Tensor, before: Tensor | None, price: float) 
         found[1] = before[0].cpu().numpy()
     best = np.empty_like(found[0])
     sums = matching.refine_whole(here, Reference.whole(last).phases, found, best, price)
-    return tuple(torch.from_numpy(x)[None].to(now.device) for x in (best, sums))  # type: ignore[return-value]
+    return torch.from_numpy(best)[None].to(now.device), torch.from_numpy(sums)[None].float().to(now.device)
 
 
-def _kept(sums: Tensor, best: Tensor, still: Tensor, price: float) -> Tensor:
+def _kept(sums: Tensor, best: Tensor, grain: int, still: Tensor, price: float) -> Tensor:
     """Which 16×16 blocks [B,h,w] had better come from a picture that does not move; still: what they miss there."""
-    delta = (best - _middle(best)).abs()
+    delta = (best - _middle(best)).abs() / 2**grain
     moving = sums + price * (0.35 + 2.0 * torch.log2(1.0 + delta)).sum(1)
     kept = torch.zeros_like(still, dtype=torch.bool)
     for _ in range(3):  # a block among others of its kind says so for less
@@ -118,33 +122,41 @@ def search(
     ref: Reference,
     start: Tensor,
     price: float,
+    step: float,
     beside: Tensor | None = None,
     before: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    grains: Sequence[int] = GRAINS,
+) -> tuple[Tensor, Tensor, int]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
     cur [1,1,H,W] in 0..1 with H, W multiples of 16; start: vectors to begin with [1,2,H/16,W/16];
-    price: sum of absolute differences that one bit is worth; beside [1,1,H,W]: a picture that may be taken unmoved;
-    before: the last frame's coarse.
-    Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64).
+    price: sum of absolute differences that one bit is worth; step: of quantization, 8-bit levels;
+    beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse; grains: to choose from.
+    Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
-    now, price = levels(cur)[0, 0].cpu().numpy(), price * 255.0
+    now, price, worth = levels(cur)[0, 0].cpu().numpy(), price * 255.0, square_worth(step)
     others = [start[0].long(), torch.zeros_like(start[0]).long()]  # noise moves, between sources; much stands still
     if before is not None:
-        others.append(before[0, :2])
-    best = np.empty(start.shape[1:], np.int64)
-    past = matching.nowhere(best) if before is None else before[0, :2].cpu().numpy()
-    sums = matching.refine(now, ref.phases, torch.stack(others).cpu().numpy(), past, best, price)
+        others.append(before[0, :2].long())
+    known = torch.stack(others).cpu().numpy()
+    found = []
+    for grain in grains:
+        best, bids = np.empty(start.shape[1:], np.int64), rounded(known, grain) << grain
+        past = matching.nowhere(best) if before is None else bids[-1]
+        sums, total = matching.refine(now, ref.phases, bids, past, best, price, grain, worth)
+        found.append((total, grain, best, sums))
+    _, grain, best, sums = min(found, key=lambda one: one[0])
     coarse = np.zeros((3, *sums.shape), np.int64)
     coarse[:2] = best
     other = now
     if beside is not None:
         other = levels(beside)[0, 0].cpu().numpy()
         missed = F.avg_pool2d((cur - beside).abs(), 16)[0].cpu() * (256 * 255.0)
-        kept = _kept(torch.from_numpy(sums)[None], torch.from_numpy(best)[None].float(), missed, price)[0].numpy()
+        moved = [torch.from_numpy(a)[None].float() for a in (sums, best)]
+        kept = _kept(moved[0], moved[1], grain, missed, price)[0].numpy()
         coarse[2] = kept
         coarse[:2] *= ~kept
     choice = np.zeros([2 * n for n in sums.shape], np.int64)
     quadrants.choose(now, ref.phases, other, coarse, price, choice)
-    quadrants.reconsider(now, ref.phases, other, coarse, OVERLAP.numpy(), price, choice)
-    return torch.from_numpy(coarse)[None].to(cur.device), torch.from_numpy(choice)[None].to(cur.device)
+    quadrants.reconsider(now, ref.phases, other, coarse, OVERLAP.numpy(), price, worth, choice)
+    return torch.from_numpy(coarse)[None].to(cur.device), torch.from_numpy(choice)[None].to(cur.device), grain

@@ -35,6 +35,7 @@ from vcodec.backbones.compensation import compensate
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
+from vcodec.grain import GRAINS
 from vcodec.scale import level_of, nominal_step
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
@@ -104,7 +105,7 @@ class QAE(Backbone):
     causal = True
     closed_loop = True
     cascade = True
-    revision = 2
+    revision = 3
 
     def __init__(self, config: QAEConfig) -> None:
         super().__init__()
@@ -265,12 +266,13 @@ class QAE(Backbone):
         return self.predicted(luma, chroma, level, state is None)
 
     @staticmethod
-    def _moved(planes: tuple[Tensor, Tensor], state: QAEState, advice: Advice, worth: float) -> dict[str, Tensor]:
-        """Light and motion of a frame; worth: sum of absolute differences that a bit is worth.
+    def _moved(planes: tuple[Tensor, Tensor], state: QAEState, advice: Advice, k: int) -> dict[str, Tensor]:
+        """Light and motion of a frame that is coded with a codebook of K levels.
 
         Light is only looked at where it has changed between source frames, or since a scene was remembered: decoded
         frames differ in it from coding alone.
         """
+        worth, step = price(k), nominal_step(level_of(k))
         known = [(state.luma, state.chroma)]
         if state.memory[0] is not state.luma:
             known.append(state.memory)
@@ -284,12 +286,14 @@ class QAE(Backbone):
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
-        coarse, choice = motion.search(planes[0], reference, start, worth, beside, state.coarse)
+        grains = GRAINS
+        coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse, grains)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
         if len(known) > 1 and coarse[:, 2].any():
             both[:, 1] = light[:, 1]
-        return {"coarse": coarse, "choice": choice, "weights": both}
+        grained = torch.tensor([grain], device=light.device)
+        return {"coarse": coarse, "choice": choice, "grain": grained, "weights": both}
 
     # ------------------------------------------------------------------ Backbone
 
@@ -317,7 +321,7 @@ class QAE(Backbone):
             offsets = self.offsets(luma, chroma)
             side = {"thumbnail": self.thumbnail(luma, chroma, offsets), "offsets": offsets}
         else:
-            side = self._moved((luma, chroma), state, advice or Advice(None, self.weight), price(k))
+            side = self._moved((luma, chroma), state, advice or Advice(None, self.weight), k)
         side["grey"] = (chroma.mul(255.0).round() == GREY).flatten(1).all(1)
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p)

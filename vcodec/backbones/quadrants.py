@@ -1,7 +1,7 @@
 """Whose vector each 8×8 block takes, compiled for this CPU: of its own 16×16 block, or of a neighbour (motion.py).
 
 First by sums of absolute differences, each block for itself; then, knowing what its neighbours took, by what the
-overlapped prediction (compensation.py) leaves of it.
+overlapped prediction (compensation.py) leaves of it to be coded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.backbones import differences
-from vcodec.backbones.matching import TRANSFORM_GAIN, inside, place_of
+from vcodec.backbones.matching import CODING, inside, place_of
 from vcodec.loops import KEPT
 
 __all__ = ["choose", "reconsider"]
@@ -50,9 +50,18 @@ def _place(shape: tuple[int, int, int], high: int, wide: int, y: int, x: int, dy
 
 @njit(cache=KEPT, nogil=True)
 def _cheapest(
-    now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, at: tuple[int, int], price: float, work: Shorts, alone: bool
+    now: Bytes,
+    planes: Bytes,
+    beside: Bytes,
+    coarse: Ints,
+    at: tuple[int, int],
+    price: float,
+    work: Shorts,
+    measure: tuple[float, float],
 ) -> int:
-    """The best choice of the block ``at``, by plain differences if it is looked at alone, else by transformed ones.
+    """The best choice of the block ``at``, by plain differences if it is looked at alone, else by what coding costs.
+
+    measure: square_worth (0: alone), and what a bit of coding is worth in plain differences.
 
     work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself.
     """
@@ -66,18 +75,18 @@ def _cheapest(
             continue
         cy, cx = _whose(y, x, i, coarse.shape[1], coarse.shape[2])
         if coarse[2, cy, cx]:
-            if alone:
+            if measure[0] == 0.0:
                 missed = float(differences.plain_8(here, begins, wide, other, begins, wide))
             else:
-                total = differences.transformed_share_8(here, begins, wide, other, begins, wide, around, share)
-                missed = total / TRANSFORM_GAIN
+                total = differences.coded_share_8(here, begins, wide, other, begins, wide, around, share, measure[0])
+                missed = measure[1] * total
         else:
             moved = _place(planes.shape, high, wide, 8 * y, 8 * x, coarse[0, cy, cx], coarse[1, cy, cx])
-            if alone:
+            if measure[0] == 0.0:
                 missed = float(differences.plain_8(here, begins, wide, there, moved, pitch))
             else:
-                total = differences.transformed_share_8(here, begins, wide, there, moved, pitch, around, share)
-                missed = total / TRANSFORM_GAIN
+                total = differences.coded_share_8(here, begins, wide, there, moved, pitch, around, share, measure[0])
+                missed = measure[1] * total
         cost = missed + price * (_OTHER if i else _OWN)
         if i == 0 or cost < least:
             least, found = cost, i
@@ -90,14 +99,27 @@ def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float,
     work = np.zeros((2, 64), np.int16)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, True)
+            out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, (0.0, 0.0))
 
 
 @njit(cache=KEPT, nogil=True)
-def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: Ints, price: float, out: Ints) -> None:
-    """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them."""
+def reconsider(
+    now: Bytes,
+    planes: Bytes,
+    beside: Bytes,
+    coarse: Ints,
+    weights: Ints,
+    price: float,
+    worth: float,
+    out: Ints,
+) -> None:
+    """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them.
+
+    worth: square_worth of the step.
+    """
     h, w = coarse.shape[1:]
     high, wide = now.shape
+    measure = (worth, CODING * price)
     field = np.empty((2 * h, 2 * w, 3), np.int64)
     for y in range(2 * h):
         for x in range(2 * w):
@@ -125,6 +147,6 @@ def reconsider(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, weights: 
                 else:
                     moved = _place(planes.shape, high, wide, 8 * y, 8 * x, field[ny, nx, 0], field[ny, nx, 1])
                     differences.add_share_8(around, share, there, moved, planes.shape[2], part, 64 * side)
-            out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, False)
+            out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, measure)
             cy, cx = _whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]

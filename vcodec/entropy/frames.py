@@ -29,6 +29,7 @@ from vcodec.entropy.lattice import (
     WritePort,
     code_choice,
     code_flags,
+    code_grain,
     code_maps,
     code_offsets,
     code_thumbnail,
@@ -39,6 +40,7 @@ from vcodec.entropy.surroundings import Frame, past_of
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees, stumps
 from vcodec.errors import DamagedError
+from vcodec.grain import rounded
 from vcodec.scale import LAMBDA, levels_of, step_at
 
 __all__ = ["INDEX_SYMBOLS", "FrameEntropy", "FrameState", "Plan", "index_class"]
@@ -67,6 +69,7 @@ class FrameState(NamedTuple):
     activity: Ints  # [1,h/2,w/2]
     motion: Ints  # [3,h/2,w/2]: dy, dx, source
     flags: int = 0  # _LIGHT, _KEPT, _KEPT_LIGHT, _GREY
+    grain: int | None = None  # vectors were multiples of 1 << grain quarter samples
 
 
 class Quantizer(Protocol):
@@ -177,7 +180,7 @@ class FrameEntropy:
             else np.zeros((3, *act.shape[1:]), np.int64)
         )
         hat = quantizer.dequantize(chosen.indices, at.level, at.kind, at.phase, fine)
-        after = FrameState(at.number, chosen.indices, act, coarse, _flags(side))
+        after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side))
         return Plan(hat[:, :, None], side, after, state, chosen, k)
 
     def emit(self, writer: SymbolWriter, plan: Plan) -> None:
@@ -200,12 +203,11 @@ class FrameEntropy:
         c, _, h, w = shape
         port = ReadPort(reader, self.side_tables)
         side, act, motion = self._side(port, (h // 2, w // 2), None, None, state, k)
-        flags = _flags(side)
         index = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
         at = self._place(quantizer, state, k)
         low, high = quantizer.bounds(k)
         hat = quantizer.dequantize(index.clamp(low, high), at.level, at.kind, at.phase, fine)
-        return hat[:, :, None], side, FrameState(at.number, index, act[None], motion, flags)
+        return hat[:, :, None], side, FrameState(at.number, index, act[None], motion, _flags(side), _grain(side))
 
     def opening(self, shape: tuple[int, int, int, int]) -> FrameState:
         """What the first frame's contexts read where a GOP starts from a remembered picture; shape (C, 1, h, w)."""
@@ -261,17 +263,20 @@ class FrameEntropy:
         light = [
             _code_light(port, None if weights is None else weights[i]) if flags & bit else _NEUTRAL for i, bit in _LIT
         ]
-        frame = Frame.of(k, state.number + 1)
-        contexts = Contexts(self.trees, frame, past_of(state.motion, state.activity[0]))
+        grain = code_grain(port, state.grain, None if side is None else _grain(side))
+        frame = Frame.of(k, state.number + 1, grain)
+        past = np.concatenate([rounded(state.motion[:2], grain), state.motion[2:]])
+        contexts = Contexts(self.trees, frame, past_of(past, state.activity[0]))
         kept = np.zeros((1, *shape), np.int64)
         if flags & _KEPT:
             kept = code_maps(port, contexts, ("source",), shape, None if vectors is None else vectors[2:], kept)
-        moved = with_act(None if vectors is None else vectors[:2])
+        moved = with_act(None if vectors is None else vectors[:2] >> grain)
         maps = code_maps(port, contexts, ("dy", "dx", "activity"), shape, moved, kept)
-        coarse, act_out = np.concatenate([maps[:2].clip(-255, 255), kept]), _valid_activity(maps[2])
-        choice = code_choice(port, self.trees, frame, coarse, act_out, numpy("choice"))
+        grains, act_out = maps[:2].clip(-255 >> grain, 255 >> grain), _valid_activity(maps[2])
+        choice = code_choice(port, self.trees, frame, np.concatenate([grains, kept]), act_out, numpy("choice"))
+        coarse = np.concatenate([grains << grain, kept])
         sent = {"coarse": tensor(coarse), "choice": tensor(choice), "weights": tensor(np.stack(light))}
-        sent["grey"] = _grey(flags)
+        sent |= {"grey": _grey(flags), "grain": torch.tensor([grain])}
         return sent, act_out, coarse
 
     # ------------------------------------------------------------------ indices
@@ -355,6 +360,10 @@ def _flags(side: dict[str, Tensor]) -> int:
     light, kept_light = side["weights"][0].any(1).tolist()
     kept = bool(side["coarse"][:, 2].any())
     return grey | _LIGHT * int(light) | _KEPT * int(kept) | _KEPT_LIGHT * int(kept_light)
+
+
+def _grain(side: dict[str, Tensor]) -> int | None:
+    return int(side["grain"][0]) if "grain" in side else None
 
 
 def _grey(flags: int) -> Tensor:

@@ -29,10 +29,12 @@ from vcodec.entropy.surroundings import (
 )
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees
+from vcodec.grain import GRAINS
 
 __all__ = [
     "FAR_FIRST",
     "FLAGS_FIRST",
+    "GRAIN_FIRST",
     "GROWN_FIRST",
     "OFFSETS_FIRST",
     "SIDE_SYMBOLS",
@@ -42,6 +44,7 @@ __all__ = [
     "WritePort",
     "code_choice",
     "code_flags",
+    "code_grain",
     "code_maps",
     "code_offsets",
     "code_thumbnail",
@@ -54,13 +57,14 @@ _ESCAPE = 31
 _REACH = 15  # deltas within ±15 have symbols of their own
 _RAW_ZERO = 1 << 15
 
-# rows of the one table set: flags of a frame, sixteens of far deltas, their units, offsets of a thumbnail, then the
-# trees' leaves
+# rows of the one table set: flags of a frame, sixteens of far deltas, their units, offsets of a thumbnail, the grain of
+# a frame's vectors, then the trees' leaves
 FLAGS_FIRST = 0
 _FLAGS_ROWS = 16
 FAR_FIRST = FLAGS_FIRST + _FLAGS_ROWS
 OFFSETS_FIRST = FAR_FIRST + 2
-GROWN_FIRST = OFFSETS_FIRST + 1
+GRAIN_FIRST = OFFSETS_FIRST + 1
+GROWN_FIRST = GRAIN_FIRST + len(GRAINS) + 1
 _FARTHEST = 15
 _MIDDLE = 15  # of a thumbnail's values: what is guessed where nothing is known
 
@@ -258,6 +262,13 @@ def code_thumbnail(port: Port, trees: Trees, frame: Frame, shape: tuple[int, int
 def code_flags(port: Port, before: int, flags: int | None) -> int:
     """Four flags of a frame, known those of the frame before."""
     return int(port.symbols(np.array([FLAGS_FIRST + before]), None if flags is None else np.array([flags]))[0]) & 15
+
+
+def code_grain(port: Port, before: int | None, grain: int | None) -> int:
+    """How fine a frame's vectors are, 0..2, known that of the frame before, or that it had none."""
+    row = GRAIN_FIRST + (len(GRAINS) if before is None else before)
+    got = int(port.symbols(np.array([row]), None if grain is None else np.array([grain]))[0])
+    return min(got, len(GRAINS) - 1)
 
 
 def code_offsets(port: Port, offsets: Ints | None) -> Ints:

@@ -4,7 +4,7 @@ Maps are coded from coarse to fine (lattice.py); each value has four neighbours 
 numbered below, for maps and for choices apart; what a kind of symbol has no use for stays 0.
 
 A vector is guessed to be that of one neighbour: the one that is least far from the other three and from the last
-frame's vector there.  Where motion differs, a mean would be nobody's.
+frame's vector there.  Where motion differs, a mean would be nobody's.  All vectors are in grains (grain.py).
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int32]
 KINDS = ("dy", "dx", "activity", "source", "choice", "thumb0", "thumb1", "thumb2")
-COLUMNS = 26
+COLUMNS = 27
 
 # of every map
-_PASS, _LEVEL, _RANK, _AGE = 0, 1, 2, 3
+_PASS, _LEVEL, _RANK, _AGE, _GRAIN = 0, 1, 2, 3, 26
 _PAST_ACTIVITY, _PAST_MOST, _PAST_SUM, _PAST_SOURCE = 4, 5, 6, 7  # of the last frame: there, and in 3×3 blocks
 _ACTIVITY, _ACTIVITY_MIDDLE, _EMPTY, _SOURCES = 8, 9, 10, 11  # of the four neighbours
 # of vectors and thumbnails: neighbours beside the guess, the last frame's vector beside it, the other component's
@@ -48,23 +48,27 @@ _DELTAS, _APART, _FROM_MEMORY, _MOVED, _QUARTERS = (12, 13), 14, 15, 16, 17
 # of choices
 _TURN, _OWN_ACTIVITY, _MASK, _FARTHEST, _FAR, _AROUND, _FELLOWS = 0, 3, 4, 5, 6, 9, 10
 
-_MEMORY_FAR = 40  # quarter samples: what a neighbour that comes from the memory is set back by
+_MEMORY_FAR = 40  # what a neighbour that comes from the memory is set back by
 _FAR_ENOUGH = 64  # beyond, all vectors are equally far apart
 _MOST = 20  # larger deltas look alike
 
 
 class Frame(NamedTuple):
-    """Integers that hold for a whole frame.  level: 2·log2 K, rounded down; rank: of the cascade; age: up to 3."""
+    """Integers that hold for a whole frame.
+
+    level: 2·log2 K, rounded down; rank: of the cascade; age: up to 3; grain: of its vectors, 0..2.
+    """
 
     level: int
     rank: int
     age: int
+    grain: int
 
     @staticmethod
-    def of(k: int, number: int) -> Frame:
+    def of(k: int, number: int, grain: int = 0) -> Frame:
         """The ``number``-th frame of a GOP, coded with a codebook of K levels."""
         rank = 1 if number % 8 == 0 else 2 if number % 4 == 0 else 3 if number % 2 == 0 else 4
-        return Frame((k * k).bit_length() - 1, rank if number > 0 else 0, min(max(number, 0), 3))
+        return Frame((k * k).bit_length() - 1, rank if number > 0 else 0, min(max(number, 0), 3), grain)
 
 
 class Past(NamedTuple):
@@ -109,7 +113,7 @@ def look_at_map(
     number: int,
     targets: Ints,
     around: Ints,
-    frame: tuple[int, int, int],
+    frame: tuple[int, int, int, int],
     activity: Ints,
     source: Ints,
     past_activity: Ints,
@@ -120,6 +124,7 @@ def look_at_map(
     for i in range(len(targets)):
         at = targets[i]
         out[i, _PASS], out[i, _LEVEL], out[i, _RANK], out[i, _AGE] = number, frame[0], frame[1], frame[2]
+        out[i, _GRAIN] = frame[3]
         for c in range(3):
             out[i, _PAST_ACTIVITY + c] = past_activity[c, at]
         out[i, _PAST_SOURCE] = past_source[at]
@@ -265,7 +270,7 @@ def look_at_plane(
 
 @njit(cache=KEPT, nogil=True)
 def look_at_choices(
-    coarse: Ints, activity: Ints, frame: tuple[int, int, int], odd: int, choice: Ints, places: Ints, out: Small
+    coarse: Ints, activity: Ints, frame: tuple[int, int, int, int], odd: int, choice: Ints, places: Ints, out: Small
 ) -> int:
     """Of the even (odd) half of the 8×8 blocks choice [2h,2w], those whose candidates in coarse [3,h,w] differ.
 
@@ -289,7 +294,7 @@ def look_at_choices(
                 farthest = max(farthest, apart)
             if not mask:
                 continue
-            out[n, _TURN], out[n, _LEVEL], out[n, _RANK] = odd, frame[0], frame[1]
+            out[n, _TURN], out[n, _LEVEL], out[n, _RANK], out[n, _GRAIN] = odd, frame[0], frame[1], frame[3]
             out[n, _OWN_ACTIVITY], out[n, _MASK], out[n, _FARTHEST] = activity[by, bx], mask, min(farthest, 3 * _MOST)
             others = 0
             for i in range(4):  # on this quadrant's side, below or above it on that side, and the two in its own block

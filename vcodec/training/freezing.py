@@ -20,11 +20,12 @@ from vcodec.codec import Codec, Settings, State
 from vcodec.datasets.base import Bytes, Run
 from vcodec.entropy.context import ContextNet, FrozenContext
 from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
-from vcodec.entropy.lattice import FAR_FIRST, FLAGS_FIRST, GROWN_FIRST, OFFSETS_FIRST, SIDE_SYMBOLS
+from vcodec.entropy.lattice import FAR_FIRST, FLAGS_FIRST, GRAIN_FIRST, GROWN_FIRST, OFFSETS_FIRST, SIDE_SYMBOLS
 from vcodec.entropy.observed import TABLES, widths
 from vcodec.entropy.surroundings import KINDS
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 from vcodec.entropy.trees import Trees
+from vcodec.grain import GRAINS
 from vcodec.training.growing import Watched, grown
 
 __all__ = [
@@ -94,6 +95,9 @@ def assumed_side_tables() -> Floats:
     rows[FAR_FIRST + 1, 16:] = 0.0
     rows[OFFSETS_FIRST] = 0.0
     rows[OFFSETS_FIRST, :8] = 0.02 + 0.86 * (np.arange(8) == 4)
+    rows[GRAIN_FIRST:GROWN_FIRST] = 0.0
+    rows[GRAIN_FIRST:GROWN_FIRST, : len(GRAINS)] = 0.1
+    rows[GRAIN_FIRST : GROWN_FIRST - 1, : len(GRAINS)] += 0.7 * np.eye(len(GRAINS))
     for kind, letters in (("activity", 10), ("source", 2), ("choice", 4)):
         at = GROWN_FIRST + KINDS.index(kind)
         rows[at] = np.where(np.arange(SIDE_SYMBOLS) < letters, 0.5 ** np.arange(SIDE_SYMBOLS), 0.0)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 __all__ = ["GRAINS", "rounded"]
 
-GRAINS = (0, 1, 2)  # quarter, half and whole samples
+GRAINS = (0, 1, 2, 4, 5, 6)  # quarter, half and whole samples; four, eight, sixteen
 
 
 def rounded(vectors: npt.NDArray[np.int64], grain: int) -> npt.NDArray[np.int64]:

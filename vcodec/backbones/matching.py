@@ -372,6 +372,17 @@ def _settle(
 
 
 @njit(cache=KEPT, nogil=True)
+def _all_bits(best: Ints, past: Ints, grain: int) -> float:
+    """What a frame's vectors cost."""
+    bits = 0.0
+    for c in range(2):
+        for y in range(best.shape[1]):
+            for x in range(best.shape[2]):
+                bits += _bits(best, past, c, y, x, best[c, y, x], _predicted(best, c, y, x), grain)
+    return bits
+
+
+@njit(cache=KEPT, nogil=True)
 def refine(
     now: Bytes,
     planes: Bytes,
@@ -390,13 +401,15 @@ def refine(
     Gives the sums of absolute differences that they leave [h,w], and what the frame costs in all, in such sums.
     """
     vectors = _SHARE * price
-    best[:] = others[0]
+    first, least = 0, 0.0
+    for i in range(len(others)):
+        best[:] = others[i]
+        cost = _sums(now, planes, best, 2, _PLAIN).sum() + vectors * _all_bits(best, past, grain)
+        if i == 0 or cost < least:
+            first, least = i, cost
+    best[:] = others[first]
     sums = _sums(now, planes, best, 1, _PLAIN)
     _try(now, planes, best, past, sums, others, vectors, 1, grain)
     _walk(now, planes, best, past, sums, np.array([(0, 9), (4, 8)]), vectors, 1, grain)
     total = _settle(now, planes, best, past, vectors, grain, (worth, CODING * price)).sum()
-    for y in range(best.shape[1]):
-        for x in range(best.shape[2]):
-            for c in range(2):
-                total += vectors * _bits(best, past, c, y, x, best[c, y, x], _predicted(best, c, y, x), grain)
-    return _sums(now, planes, best, 1, _PLAIN), total
+    return _sums(now, planes, best, 1, _PLAIN), total + vectors * _all_bits(best, past, grain)

@@ -12,7 +12,6 @@ moves in, so that (dy, dx) is (0, 0) there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +78,8 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- search
 
 _SOURCE_BITS = 3.0
+_WORSE = 1.15  # times the least cost: what finer vectors do not make good for, by measurement
+_COARSER = 3  # grains beyond the last frame's that are tried first
 
 
 def rough_start(now: Tensor, last: Tensor, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
@@ -117,6 +118,15 @@ def _middle(vectors: Tensor) -> Tensor:
     return (up + down + left + right - low - high) / 2
 
 
+def _promising(before: npt.NDArray[np.int64] | None) -> list[int]:
+    """Grains to try, coarse to fine: what is smooth first; before: the last frame's vectors, from not far beyond theirs."""
+    coarse = sorted(GRAINS, reverse=True)
+    if before is None:
+        return coarse
+    last = next(g for g in coarse if not (before % (1 << g)).any())
+    return coarse[max(0, coarse.index(last) - _COARSER) :]
+
+
 def search(
     cur: Tensor,
     ref: Reference,
@@ -125,13 +135,12 @@ def search(
     step: float,
     beside: Tensor | None = None,
     before: Tensor | None = None,
-    grains: Sequence[int] = GRAINS,
 ) -> tuple[Tensor, Tensor, int]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
     cur [1,1,H,W] in 0..1 with H, W multiples of 16; start: vectors to begin with [1,2,H/16,W/16];
     price: sum of absolute differences that one bit is worth; step: of quantization, 8-bit levels;
-    beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse; grains: to choose from.
+    beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse.
     Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
     now, price, worth = levels(cur)[0, 0].cpu().numpy(), price * 255.0, square_worth(step)
@@ -139,12 +148,16 @@ def search(
     if before is not None:
         others.append(before[0, :2].long())
     known = torch.stack(others).cpu().numpy()
-    found = []
-    for grain in grains:
+    found: list[tuple[float, int, npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
+    for grain in _promising(None if before is None else known[-1]):
         best, bids = np.empty(start.shape[1:], np.int64), rounded(known, grain) << grain
+        if found:
+            bids = np.concatenate([found[-1][2][None], bids])
         past = matching.nowhere(best) if before is None else bids[-1]
         sums, total = matching.refine(now, ref.phases, bids, past, best, price, grain, worth)
         found.append((total, grain, best, sums))
+        if total > _WORSE * min(one[0] for one in found):
+            break
     _, grain, best, sums = min(found, key=lambda one: one[0])
     coarse = np.zeros((3, *sums.shape), np.int64)
     coarse[:2] = best

@@ -35,7 +35,6 @@ from vcodec.backbones.compensation import compensate
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
-from vcodec.grain import GRAINS
 from vcodec.scale import level_of, nominal_step
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
@@ -286,8 +285,7 @@ class QAE(Backbone):
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
-        grains = GRAINS
-        coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse, grains)
+        coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
         if len(known) > 1 and coarse[:, 2].any():

@@ -265,10 +265,10 @@ def code_flags(port: Port, before: int, flags: int | None) -> int:
 
 
 def code_grain(port: Port, before: int | None, grain: int | None) -> int:
-    """How fine a frame's vectors are, 0..2, known that of the frame before, or that it had none."""
-    row = GRAIN_FIRST + (len(GRAINS) if before is None else before)
-    got = int(port.symbols(np.array([row]), None if grain is None else np.array([grain]))[0])
-    return min(got, len(GRAINS) - 1)
+    """How fine a frame's vectors are, known that of the frame before, or that it had none."""
+    row = GRAIN_FIRST + (len(GRAINS) if before is None else GRAINS.index(before))
+    got = int(port.symbols(np.array([row]), None if grain is None else np.array([GRAINS.index(grain)]))[0])
+    return GRAINS[min(got, len(GRAINS) - 1)]
 
 
 def code_offsets(port: Port, offsets: Ints | None) -> Ints:

@@ -56,7 +56,7 @@ _MOST = 20  # larger deltas look alike
 class Frame(NamedTuple):
     """Integers that hold for a whole frame.
 
-    level: 2·log2 K, rounded down; rank: of the cascade; age: up to 3; grain: of its vectors, 0..2.
+    level: 2·log2 K, rounded down; rank: of the cascade; age: up to 3; grain: of its vectors.
     """
 
     level: int

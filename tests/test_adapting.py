@@ -103,7 +103,7 @@ def test_what_is_uncovered_comes_from_memory() -> None:
     """Blocks that a thing uncovers are taken from the GOP's keyframe, and none of them has a vector of its own."""
     last, now = (torch.from_numpy(room(30)[t][0]).float()[None, None] / 255 for t in (1, 29))  # the thing leaves
     empty = now
-    coarse, choice = motion.search(now, motion.Reference.of(last), rough_motion(now, last)[0], 0.05, empty)
+    coarse, choice, _ = motion.search(now, motion.Reference.of(last), rough_motion(now, last)[0], 0.05, 20.0, empty)
     kept = coarse[0, 2].bool()
     assert kept.any() and not coarse[0, :2, kept].any() and not coarse[0, 2].all()
     vectors = motion.dense_vectors(coarse, choice)

@@ -26,6 +26,7 @@ from vcodec.entropy.lattice import (
     WritePort,
     code_choice,
     code_flags,
+    code_grain,
     code_maps,
     code_offsets,
     code_thumbnail,
@@ -35,6 +36,7 @@ from vcodec.entropy.surroundings import COLUMNS, KINDS, Frame, past_of
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.entropy.trees import Trees
 from vcodec.errors import DamagedError, WeightsError
+from vcodec.grain import GRAINS
 from vcodec.scale import CASCADE, EXPONENT, LOWEST, STRETCH, cascaded, level_of, nominal_step
 from vcodec.training.growing import Watched, grown
 
@@ -279,6 +281,7 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     port = WritePort(writer, tables)
     code_flags(port, 5, 11)
     code_offsets(port, np.array([4, 0, 7]))
+    grains = [code_grain(port, before, grain) for before, grain in pairwise((None, *GRAINS, 0))]
     code_thumbnail(port, trees, Frame.of(24, 0), shape, thumb)
     code_maps(port, contexts, ("source",), shape, source, source)
     code_maps(port, contexts, moving, shape, maps, source)
@@ -286,6 +289,7 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     back = ReadPort(SymbolReader(writer.finish()), tables)
     assert code_flags(back, 5, None) == 11
     assert code_offsets(back, None).tolist() == [4, 0, 7]
+    assert [code_grain(back, before, None) for before in (None, *GRAINS)] == grains == [*GRAINS, 0]
     assert (code_thumbnail(back, trees, Frame.of(24, 0), shape, None) == thumb).all()
     assert (code_maps(back, contexts, ("source",), shape, None, source) == source).all()
     assert (code_maps(back, contexts, moving, shape, None, source) == maps).all()

@@ -13,12 +13,17 @@ from numba import njit
 from torch import Tensor
 
 from tests.models import picture
-from vcodec.backbones import compensation, differences, matching
+from vcodec.backbones import compensation, differences, matching, motion
 from vcodec.backbones.compensation import MARGIN, compensate
+from vcodec.backbones.differences import square_worth
 from vcodec.backbones.lookahead import look_ahead, rough_motion
 from vcodec.backbones.motion import Reference
+from vcodec.grain import GRAINS, RANGE, rounded
+from vcodec.scale import LAMBDA
 
 H, W = 48, 64
+_STEP = 12.0
+_WORTH = square_worth(_STEP)
 
 
 def planes(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -114,15 +119,41 @@ def test_the_search_pays_for_its_vectors() -> None:
     clip = sliding(2, step=1)
     reference, now = Reference.of(clip[:1]), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
     still, best = np.zeros((1, 2, 4, 6), np.int64), np.zeros((2, 4, 6), np.int64)
-    before = matching.refine(now, reference.phases, still, matching.nowhere(best), best, 1e9)  # nothing pays
-    sums = matching.refine(now, reference.phases, still, matching.nowhere(best), best, 4.0)
-    assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum()
+    nowhere, worth = matching.nowhere(best), square_worth(10.0)
+    before, most = matching.refine(now, reference.phases, still, nowhere, best, 1e9, 0, worth)  # nothing pays
+    sums, least = matching.refine(now, reference.phases, still, nowhere, best, 4.0, 0, worth)
+    assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum() and least < most
     for y, x in np.ndindex(4, 6):
         dy, dx = (int(best[i, y, x]) for i in (0, 1))
         at = [matching.PAD + 16 * p + (d >> 2) for p, d in ((y, dy), (x, dx))]
         there = reference.phases[4 * (dy & 3) + (dx & 3), at[0] : at[0] + 16, at[1] : at[1] + 16]
         here = now[16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
         assert sums[y, x] == np.abs(here.astype(int) - there.astype(int)).sum()
+
+
+@pytest.mark.parametrize("grain", GRAINS)
+def test_vectors_are_whole_grains(grain: int) -> None:
+    """What refine finds at a grain are multiples of it, within the range, whatever it begins with."""
+    rng = np.random.default_rng(grain)
+    clip = torch.from_numpy(rng.integers(0, 256, (2, 1, 64, 96))).float() / 255
+    others = rounded(rng.integers(-255, 256, (3, 2, 4, 6)), grain) << grain
+    best, now = np.zeros((2, 4, 6), np.int64), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
+    matching.refine(now, Reference.of(clip[:1]).phases, others, others[0], best, 2.0, grain, square_worth(10.0))
+    assert not (best % (1 << grain)).any() and np.abs(best).max() <= RANGE
+    assert np.abs((rounded(best + (1 << grain >> 2), grain) << grain) - best).max() == 0
+
+
+def test_a_frame_takes_the_grain_that_costs_least() -> None:
+    """A slide by half a sample needs half samples; at coarse steps a slow one is not worth its vectors."""
+    wide = torch.from_numpy(np.kron(np.random.default_rng(1).integers(0, 256, (12, 16)), np.ones((8, 8)))).float() / 255
+    smooth = F.avg_pool2d(wide[None, None], 5, 1, 2)
+    last = smooth[..., 16:80, 16:112]
+    half = (smooth[..., 16:80, 16:112] + smooth[..., 16:80, 17:113]) / 2
+    start = torch.zeros(1, 2, 4, 6, dtype=torch.int64)
+    fine = motion.search(half, Reference.of(last), start, 0.6 * 4 / 255, 4.0)
+    rough = motion.search(half, Reference.of(last), start, 0.6 * 150 / 255, 150.0)
+    assert fine[2] == 1 and (fine[0][0, 1] == 2).float().mean() > 0.8
+    assert rough[2] >= 1 and not rough[0].any()
 
 
 def test_one_vector_is_a_plain_displacement() -> None:
@@ -197,40 +228,41 @@ assert not KEPT and choosing._bit_length(5) == 3
 
 
 @njit
-def _differences(a: np.ndarray, b: np.ndarray, at: int, moved: int, pitch: int, wide: int) -> tuple[int, int, int]:
+def _differences(a: np.ndarray, b: np.ndarray, at: int, moved: int, pitch: int, wide: int) -> tuple[int, int, float]:
     plain = differences.plain_16(a, at, b, moved, pitch, wide, 1)
-    return (
-        plain,
-        differences.plain_16(a, at, b, moved, pitch, wide, 2),
-        differences.transformed_16(a, at, b, moved, pitch, wide),
-    )
+    every_other = differences.plain_16(a, at, b, moved, pitch, wide, 2)
+    return plain, every_other, differences.coded_16(a, at, b, moved, pitch, wide, _WORTH)
 
 
 @njit
-def _small(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> tuple[int, int]:
+def _small(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> tuple[int, float]:
     around, share = np.zeros(64, np.int16), np.full(64, 64, np.int16)
     differences.add_share_8(around, share, a, 0, 8, weight, 64)
-    return differences.plain_8(a, 0, 8, b, 0, 8), differences.transformed_share_8(a, 0, 8, b, 0, 8, around, share)
+    return differences.plain_8(a, 0, 8, b, 0, 8), differences.coded_share_8(a, 0, 8, b, 0, 8, around, share, _WORTH)
+
+
+def coded(blocks: list[np.ndarray], step: float) -> float:
+    """Bits of 8×8 differences: a Hadamard coefficient costs its square or what sending it takes, whichever is less."""
+    turn = np.array([[(-1) ** (i & j).bit_count() for j in range(8)] for i in range(8)]) / 8**0.5
+    u = np.abs(np.stack([turn @ block @ turn for block in blocks])) / step
+    return float(np.minimum(u**2 / LAMBDA, 6.6 + 1.5 * np.log2(np.maximum(u, 1))).sum())
 
 
 def test_differences_are_as_defined() -> None:
-    """Plain and transformed differences of blocks are the exact integers, the largest possible ones too."""
-    rng, hadamard = np.random.default_rng(8), np.array([[1]])
-    for _ in range(3):
-        hadamard = np.block([[hadamard, hadamard], [hadamard, -hadamard]])
+    """Plain differences of blocks are the exact integers, the largest ones too; coded ones cost what is said."""
+    rng = np.random.default_rng(8)
     noise = rng.integers(0, 256, (2, 24, 40)).astype(np.uint8)
+    faint = (noise >> 4) + np.uint8(100)
     bright = np.stack([np.full((24, 40), 255), np.zeros((24, 40))]).astype(np.uint8)
-    for a, b in (noise, bright, bright[::-1]):
+    for a, b in (noise, faint, bright, bright[::-1]):
         wide = np.ascontiguousarray(b[:, :33])
         d = a[3:19, 5:21].astype(np.int64) - wide[7:23, 2:18]
-        plain, every_other, transformed = _differences(a.ravel(), wide.ravel(), 3 * 40 + 5, 7 * 33 + 2, 40, 33)
+        plain, every_other, cost = _differences(a.ravel(), wide.ravel(), 3 * 40 + 5, 7 * 33 + 2, 40, 33)
         assert plain == np.abs(d).sum() and every_other == np.abs(d[::2]).sum()
-        blocks = [d[y : y + 8, x : x + 8] for y in (0, 8) for x in (0, 8)]
-        sums = [int(np.abs(hadamard @ block @ hadamard.T).sum()) for block in blocks]
-        assert transformed == sum(sums)
+        # the logarithm is not quite one
+        assert cost == pytest.approx(coded([d[y : y + 8, x : x + 8] for y in (0, 8) for x in (0, 8)], _STEP), rel=0.02)
         one, other = (np.ascontiguousarray(v[:8, :8]).astype(np.int64) for v in (a, b))
         weight = rng.integers(0, 65, (2, 8, 8)).astype(np.int16)
         shown = (one * weight[1] + other * (64 - weight[1]) + 32) >> 6
-        found = _small(one.astype(np.uint8).ravel(), other.astype(np.uint8).ravel(), weight.ravel())
-        wanted = np.abs(one - other).sum(), np.abs(hadamard @ (one - shown) @ hadamard.T).sum()
-        assert found == wanted
+        plain, cost = _small(one.astype(np.uint8).ravel(), other.astype(np.uint8).ravel(), weight.ravel())
+        assert plain == np.abs(one - other).sum() and cost == pytest.approx(coded([one - shown], _STEP), rel=0.02)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GRAINS", "rounded"]
+__all__ = ["GRAINS", "RANGE", "rounded"]
 
-GRAINS = (0, 1, 2, 4, 5, 6)  # quarter, half and whole samples; four, eight, sixteen
+GRAINS = (0, 1, 2, 3)  # quarter, half, one, two samples
+
+
+RANGE = 255  # largest vector component, quarter samples
 
 
 def rounded(vectors: npt.NDArray[np.int64], grain: int) -> npt.NDArray[np.int64]:
     """Vectors in quarter samples, in grains."""
-    return (vectors + (1 << grain >> 1)) >> grain
+    return ((vectors + (1 << grain >> 1)) >> grain).clip(-(RANGE >> grain), RANGE >> grain)

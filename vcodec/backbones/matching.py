@@ -19,12 +19,12 @@ from numba import njit
 
 from vcodec.backbones import differences
 from vcodec.backbones.compensation import MARGIN
+from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 
 __all__ = [
     "CODING",
     "PAD",
-    "RANGE",
     "coarse_start",
     "inside",
     "interpolate",
@@ -39,7 +39,6 @@ Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 
 PAD = MARGIN + 4  # samples around a reference: what a block may reach outside the frame, and the filters
-RANGE = 255  # largest vector component
 CODED = 0  # in place of a number of rows
 _ROUNDS = 4
 _NEAR = 1.15  # times what a block has, in plain differences: what may still cost less when coded
@@ -203,15 +202,15 @@ def _missed(
     if rows == CODED:
         return float(measure[1] * differences.coded_16(here, at, there, moved, pitch, wide, measure[0]))
     if rows == 2:
-        return 2.0 * differences.plain_16(here, at, there, moved, pitch, wide, 2)
+        return float(2 * differences.plain_16(here, at, there, moved, pitch, wide, 2))
     return float(differences.plain_16(here, at, there, moved, pitch, wide, 1))
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
 def _bits(best: Ints, past: Ints, i: int, y: int, x: int, v: int, middle: tuple[int, int], grain: int) -> float:
     """What a component v of the block at (y, x) costs; middle: what _predicted says of it."""
-    row = _BITS[_row(middle[1] >> grain), _alike(best, past, i, y, x, v)]
-    return float(row[abs(2 * v - middle[0]) >> grain])
+    kind = _row(middle[1] >> grain), _alike(best, past, i, y, x, v)
+    return _BITS[kind[0], kind[1], abs(2 * v - middle[0]) >> grain]  # type: ignore[no-any-return]
 
 
 @njit(cache=KEPT, nogil=True)
@@ -410,6 +409,6 @@ def refine(
     best[:] = others[first]
     sums = _sums(now, planes, best, 1, _PLAIN)
     _try(now, planes, best, past, sums, others, vectors, 1, grain)
-    _walk(now, planes, best, past, sums, np.array([(0, 9), (4, 8)]), vectors, 1, grain)
+    _walk(now, planes, best, past, sums, np.array([(0, 9), (max(4, 1 << grain), 8)]), vectors, 1, grain)
     total = _settle(now, planes, best, past, vectors, grain, (worth, CODING * price)).sum()
     return _sums(now, planes, best, 1, _PLAIN), total + vectors * _all_bits(best, past, grain)

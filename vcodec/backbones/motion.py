@@ -79,7 +79,6 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 
 _SOURCE_BITS = 3.0
 _WORSE = 1.15  # times the least cost: what finer vectors do not make good for, by measurement
-_COARSER = 3  # grains beyond the last frame's that are tried first
 
 
 def rough_start(now: Tensor, last: Tensor, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
@@ -118,15 +117,6 @@ def _middle(vectors: Tensor) -> Tensor:
     return (up + down + left + right - low - high) / 2
 
 
-def _promising(before: npt.NDArray[np.int64] | None) -> list[int]:
-    """Grains to try, coarse to fine: what is smooth first; before: the last frame's vectors, from not far beyond theirs."""
-    coarse = sorted(GRAINS, reverse=True)
-    if before is None:
-        return coarse
-    last = next(g for g in coarse if not (before % (1 << g)).any())
-    return coarse[max(0, coarse.index(last) - _COARSER) :]
-
-
 def search(
     cur: Tensor,
     ref: Reference,
@@ -149,7 +139,7 @@ def search(
         others.append(before[0, :2].long())
     known = torch.stack(others).cpu().numpy()
     found: list[tuple[float, int, npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
-    for grain in _promising(None if before is None else known[-1]):
+    for grain in sorted(GRAINS, reverse=True):  # what is smooth first, then finer where that pays
         best, bids = np.empty(start.shape[1:], np.int64), rounded(known, grain) << grain
         if found:
             bids = np.concatenate([found[-1][2][None], bids])

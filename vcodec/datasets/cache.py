@@ -30,7 +30,8 @@ from vcodec.media import open_video
 __all__ = ["CachedClip", "block_vectors", "find_files", "prepare"]
 
 RUN = 32  # frames of one contiguous run
-_PRICE = 6.0 / 255.0  # what a bit of motion is worth while preparing: that of a middle K
+_STEP = 10.0  # of quantization while preparing, 8-bit levels: that of a large K, for vectors between sources
+_PRICE = 0.6 * _STEP / 255.0  # what a bit of motion is worth
 _OPEN = 128  # files mapped at a time
 
 
@@ -205,6 +206,7 @@ def block_vectors(luma: Bytes) -> npt.NDArray[np.int16]:
     with torch.inference_mode():
         for i, (before, after) in enumerate(itertools.pairwise(luma), 1):
             past, now = (torch.from_numpy(x).float().div(255)[None, None] for x in (before, after))
-            coarse, choice = motion.search(now, motion.Reference.of(past), rough_motion(now, past)[0], _PRICE)
+            start, reference = rough_motion(now, past)[0], motion.Reference.of(past)
+            coarse, choice, _ = motion.search(now, reference, start, _PRICE, _STEP)
             out[i] = motion.dense_vectors(coarse, choice)[0, :2].numpy()
     return out

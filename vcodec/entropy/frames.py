@@ -40,7 +40,7 @@ from vcodec.entropy.surroundings import Frame, past_of
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees, stumps
 from vcodec.errors import DamagedError
-from vcodec.grain import rounded
+from vcodec.grain import RANGE, rounded
 from vcodec.scale import LAMBDA, levels_of, step_at
 
 __all__ = ["INDEX_SYMBOLS", "FrameEntropy", "FrameState", "Plan", "index_class"]
@@ -270,9 +270,11 @@ class FrameEntropy:
         kept = np.zeros((1, *shape), np.int64)
         if flags & _KEPT:
             kept = code_maps(port, contexts, ("source",), shape, None if vectors is None else vectors[2:], kept)
+        if vectors is not None and (vectors[:2] & ((1 << grain) - 1)).any():
+            raise ValueError(f"vectors are no multiples of {1 << grain}")
         moved = with_act(None if vectors is None else vectors[:2] >> grain)
         maps = code_maps(port, contexts, ("dy", "dx", "activity"), shape, moved, kept)
-        grains, act_out = maps[:2].clip(-255 >> grain, 255 >> grain), _valid_activity(maps[2])
+        grains, act_out = maps[:2].clip(-(RANGE >> grain), RANGE >> grain), _valid_activity(maps[2])
         choice = code_choice(port, self.trees, frame, np.concatenate([grains, kept]), act_out, numpy("choice"))
         coarse = np.concatenate([grains << grain, kept])
         sent = {"coarse": tensor(coarse), "choice": tensor(choice), "weights": tensor(np.stack(light))}

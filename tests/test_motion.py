@@ -13,7 +13,7 @@ from numba import njit
 from torch import Tensor
 
 from tests.models import picture
-from vcodec.backbones import compensation, differences, matching, motion
+from vcodec.backbones import compensation, costs, differences, matching, motion
 from vcodec.backbones.compensation import MARGIN, compensate
 from vcodec.backbones.differences import square_worth
 from vcodec.backbones.lookahead import look_ahead, rough_motion
@@ -105,7 +105,7 @@ def test_quarter_samples_are_exact() -> None:
     luma = torch.from_numpy(np.random.default_rng(2).integers(0, 256, (1, 1, H, W))).double()
     phases = Reference.of(luma.float() / 255).phases
     taps = compensation.LUMA_TAPS.double()
-    inner = slice(matching.PAD, -matching.PAD)
+    inner = slice(costs.PAD, -costs.PAD)
     for down in range(4):
         for right in range(4):
             weight = torch.outer(taps[down], taps[right])[None, None]
@@ -119,13 +119,13 @@ def test_the_search_pays_for_its_vectors() -> None:
     clip = sliding(2, step=1)
     reference, now = Reference.of(clip[:1]), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
     still, best = np.zeros((1, 2, 4, 6), np.int64), np.zeros((2, 4, 6), np.int64)
-    nowhere, worth = matching.nowhere(best), square_worth(10.0)
+    nowhere, worth = costs.nowhere(best), square_worth(10.0)
     before, most = matching.refine(now, reference.phases, still, nowhere, best, 1e9, 0, worth)  # nothing pays
     sums, least = matching.refine(now, reference.phases, still, nowhere, best, 4.0, 0, worth)
     assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum() and least < most
     for y, x in np.ndindex(4, 6):
         dy, dx = (int(best[i, y, x]) for i in (0, 1))
-        at = [matching.PAD + 16 * p + (d >> 2) for p, d in ((y, dy), (x, dx))]
+        at = [costs.PAD + 16 * p + (d >> 2) for p, d in ((y, dy), (x, dx))]
         there = reference.phases[4 * (dy & 3) + (dx & 3), at[0] : at[0] + 16, at[1] : at[1] + 16]
         here = now[16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
         assert sums[y, x] == np.abs(here.astype(int) - there.astype(int)).sum()

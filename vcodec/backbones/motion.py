@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.backbones import matching, quadrants
+from vcodec.backbones import costs, matching, quadrants
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import square_worth
 from vcodec.grain import GRAINS, rounded
@@ -45,15 +45,15 @@ class Reference(NamedTuple):
     def of(luma: Tensor) -> Reference:
         """luma [1,1,H,W] in 0..1."""
         plane = levels(luma)[0, 0].cpu().numpy()
-        wide = np.pad(plane, ((matching.PAD + 3, matching.PAD + 4),) * 2, mode="edge")
-        phases = np.empty((16, *(n + 2 * matching.PAD for n in plane.shape)), np.uint8)
+        wide = np.pad(plane, ((costs.PAD + 3, costs.PAD + 4),) * 2, mode="edge")
+        phases = np.empty((16, *(n + 2 * costs.PAD for n in plane.shape)), np.uint8)
         matching.interpolate(wide, LUMA_TAPS.numpy(), phases)
         return Reference(phases)
 
     @staticmethod
     def whole(luma: Tensor) -> Reference:
         """luma [1,1,H,W] in 0..1, for vectors of whole samples only."""
-        return Reference(np.pad(levels(luma)[0, 0].cpu().numpy(), matching.PAD, mode="edge")[None])
+        return Reference(np.pad(levels(luma)[0, 0].cpu().numpy(), costs.PAD, mode="edge")[None])
 
 
 def neighbours(coarse: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def search(
         best, bids = np.empty(start.shape[1:], np.int64), rounded(known, grain) << grain
         if found:
             bids = np.concatenate([found[-1][2][None], bids])
-        past = matching.nowhere(best) if before is None else bids[-1]
+        past = costs.nowhere(best) if before is None else bids[-1]
         sums, total = matching.refine(now, ref.phases, bids, past, best, price, grain, worth)
         found.append((total, grain, best, sums))
         if total > _WORSE * min(one[0] for one in found):

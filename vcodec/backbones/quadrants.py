@@ -11,7 +11,8 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.backbones import differences
-from vcodec.backbones.matching import CODING, inside, place_of
+from vcodec.backbones.costs import inside, place_of
+from vcodec.backbones.matching import CODING
 from vcodec.loops import KEPT
 
 __all__ = ["choose", "reconsider"]

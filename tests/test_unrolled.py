@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.clips import make_clip
 from tests.models import picture, small_codec
 from vcodec.backbones.compensation import compensate
+from vcodec.checkpoint import load_codec
 from vcodec.datasets.base import Batch
 from vcodec.entropy.context import ContextConfig, ContextNet
 from vcodec.training.gathered import Gathered
@@ -88,23 +90,47 @@ def test_chosen_indices_cost_less(models: tuple[RateDistortion, Unrolled]) -> No
         assert unrolled_cost(merged, batch).sum() < 0.99 * nearest.sum()
 
 
-def test_the_script_trains_and_keeps_what_it_is_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """examples/train_on_gpu.py takes steps on a CPU, too; with --keep-keyframes theirs are the start's."""
+def test_memory_is_another_reference() -> None:
+    """Blocks whose vector names the memory are predicted from it, as in decoding."""
+    torch.manual_seed(3)
+    luma, chroma = torch.rand(2, 1, 48, 64), torch.rand(2, 2, 24, 32)
+    memory = torch.rand(2, 1, 48, 64), torch.rand(2, 2, 24, 32)
+    vectors = torch.randint(-30, 30, (2, 3, 6, 8))
+    vectors[:, 2] = torch.rand(2, 6, 8) < 0.4
+    vectors[:, :2] *= 1 - vectors[:, 2:]
+    got, want = Gathered()(luma, chroma, vectors, memory), compensate(luma, chroma, vectors, memory)
+    for a, b in zip(got, want, strict=True):
+        assert (a - b).abs().max() < 2e-6
+
+
+def script(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    """Run examples/train_on_gpu.py."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "examples"))
     import train_on_gpu
 
-    from tests.clips import make_clip
-    from vcodec.checkpoint import load_codec
-
-    clips, state = tmp_path / "clips", tmp_path / "state.safetensors"
-    clips.mkdir()
-    for i in range(2):
-        make_clip(clips / f"{i}.mp4", frames=14, size=(80, 64))
-    options = ["--minutes", "0.02", "--batch", "8", "--crop", "32", "--device", "cpu", "--counted", "0"]
-    words = [clips, "-o", tmp_path / "out.safetensors", *options, "--state", state, "--keep-keyframes"]
     monkeypatch.setattr(sys, "argv", ["train_on_gpu.py", *map(str, words)])
     train_on_gpu.main()
-    start, made = load_codec("qae"), load_codec(tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize("loss", [[], ["--curve"]])
+def test_the_script_trains_what_is_between_keyframes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: list[str]
+) -> None:
+    """examples/train_on_gpu.py takes steps on a CPU, too; networks and steps of keyframes are the start's."""
+    clips, state, out = tmp_path / "clips", tmp_path / "state.safetensors", tmp_path / "out.safetensors"
+    clips.mkdir()
+    for i in range(2):
+        make_clip(clips / f"{i}.mp4", frames=12, size=(80, 64))
+    script(monkeypatch, "record", clips, "-o", tmp_path / "gops", "--gop", 6, "--jobs", 1)
+    recorded = sorted((tmp_path / "gops").glob("*.npz"))
+    assert [path.name for path in recorded[:4]] == ["0.0.32.npz", "0.0.6.npz", "0.1.32.npz", "0.1.6.npz"]
+    with np.load(recorded[0]) as gop:
+        assert gop["luma"].shape == (6, 64, 80) and gop["vectors"].shape == (6, 3, 8, 10)
+        assert not gop["vectors"][0].any() and gop["vectors"][1:].any()
+    options = ["--minutes", 0.02, "--batch", 2, "--crop", 32, "--windows", 3, "--device", "cpu", *loss]
+    script(monkeypatch, "train", tmp_path / "gops", "-o", state, *options)
+    script(monkeypatch, "count", clips, state, "-o", out, "--frames", 0)
+    start, made = load_codec("qae"), load_codec(out)
     old, new = start.backbone.state_dict(), made.backbone.state_dict()
     assert all(torch.equal(old[n], new[n]) for n in old if n.startswith(("refine", "analysis", "synthesis")))
     assert any(not torch.equal(old[n], new[n]) for n in old if n.startswith("loop_filter"))

@@ -27,7 +27,10 @@ def _shares(upper: Tensor) -> Tensor:
 
 
 class Gathered(nn.Module):
-    """forward(luma [B,1,H,W], chroma [B,2,H/2,W/2], vectors [B,2,H/8,W/8] in quarter samples) -> the prediction."""
+    """forward(luma [B,1,H,W], chroma [B,2,H/2,W/2], vectors [B,2 or 3,H/8,W/8] in quarter samples) -> the prediction.
+
+    memory: planes for blocks whose vector has a third component of 1.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,11 +43,16 @@ class Gathered(nn.Module):
             self.register_buffer(f"{name}_taps", taps, persistent=False)
             self.register_buffer(f"{name}_shares", _shares(weights), persistent=False)
 
-    def forward(self, luma: Tensor, chroma: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, luma: Tensor, chroma: Tensor, vectors: Tensor, memory: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         b, _, h, w = luma.shape
         v = self._limited(vectors.int(), h, w)
+        if memory is not None:
+            v = torch.cat([v, vectors[:, 2:].int()], 1)
+            luma, chroma = torch.cat([luma, memory[0]]), torch.cat([chroma, memory[1]])
         out = self._moved(luma[:, 0], v, "luma", 3)
-        colour = self._moved(chroma.reshape(2 * b, h // 2, w // 2), v.repeat_interleave(2, 0), "chroma", 1)
+        colour = self._moved(chroma.reshape(-1, h // 2, w // 2), v.repeat_interleave(2, 0), "chroma", 1)
         return out[:, None], colour.view(b, 2, h // 2, w // 2)
 
     @staticmethod
@@ -60,19 +68,19 @@ class Gathered(nn.Module):
 
     @staticmethod
     def _three(v: Tensor) -> Tensor:
-        """Vectors [B,2,h,w] -> those of each quarter's three predictions [B,3,2,2h,2w]."""
-        b, _, h, w = v.shape
+        """Vectors [B,C,h,w] -> those of each quarter's three predictions [B,3,C,2h,2w]."""
+        b, c, h, w = v.shape
         # replicated by indexing: a block at the border has itself as its neighbour
         up, down = torch.cat([v[:, :, :1], v[:, :, :-1]], 2), torch.cat([v[:, :, 1:], v[:, :, -1:]], 2)
         left, right = torch.cat([v[..., :1], v[..., :-1]], 3), torch.cat([v[..., 1:], v[..., -1:]], 3)
-        shape = (b, 2, h, 2, w, 2)
+        shape = (b, c, h, 2, w, 2)
         own = v[:, :, :, None, :, None].expand(shape)
         above = torch.stack([up, down], 3)[..., None].expand(shape)
         beside = torch.stack([left, right], 4)[:, :, :, None].expand(shape)
-        return torch.stack([own, above, beside], 1).reshape(b, 3, 2, 2 * h, 2 * w)
+        return torch.stack([own, above, beside], 1).reshape(b, 3, c, 2 * h, 2 * w)
 
     def _moved(self, planes: Tensor, v: Tensor, kind: str, before: int) -> Tensor:
-        """Planes [B,H,W] by vectors [B,2,h,w] of their blocks."""
+        """Planes [B or 2B,H,W] by vectors [B,2 or 3,h,w] of their blocks; the third says which half of the planes."""
         taps, shares = self.get_buffer(f"{kind}_taps"), self.get_buffer(f"{kind}_shares")
         phases, length = taps.shape
         b, _, h, w = v.shape
@@ -81,12 +89,15 @@ class Gathered(nn.Module):
         wide = F.pad(planes[:, None], (pad,) * 4, mode="replicate")
         height, pitch = wide.shape[2:]
         three = self._three(v)
+        source = three[:, :, 2] if v.shape[1] > 2 else torch.zeros_like(three[:, :, 0])
+        three = three[:, :, :2]
         phase = three & (phases - 1)
         whole = (three - phase) // phases
         device = v.device
         top = (torch.arange(2 * h, device=device) * quarter + pad - before).view(-1, 1) + whole[:, :, 0]
         left = torch.arange(2 * w, device=device) * quarter + pad - before + whole[:, :, 1]
-        first = torch.arange(b, device=device).view(b, 1, 1, 1) * (height * pitch) + top * pitch + left
+        frame = torch.arange(b, device=device).view(b, 1, 1, 1) + b * source
+        first = frame * (height * pitch) + top * pitch + left
         side = torch.arange(quarter + length - 1, device=device)
         places = first[..., None, None] + side.view(-1, 1) * pitch + side
         x = wide.reshape(-1).gather(0, places.reshape(-1)).view(places.shape)

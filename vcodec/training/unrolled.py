@@ -187,21 +187,31 @@ class Unrolled(nn.Module):
     # ------------------------------------------------------------------ one frame
 
     def forward(
-        self, luma: Tensor, chroma: Tensor, last: tuple[Tensor, Tensor] | None, past: Tensor, vectors: Tensor, at: Place
+        self,
+        luma: Tensor,
+        chroma: Tensor,
+        last: tuple[Tensor, Tensor] | None,
+        past: Tensor,
+        vectors: Tensor,
+        at: Place,
+        memory: tuple[Tensor, Tensor] | None = None,
     ) -> Coded:
-        """luma [B,1,H,W], chroma [B,2,H/2,W/2]; last: the planes before, None for a keyframe; past: their indices."""
+        """luma [B,1,H,W], chroma [B,2,H/2,W/2]; last: the planes before, None for a keyframe; past: their indices.
+
+        vectors [B,2,H/8,W/8], or with a third component that says where the memory stands in for the last planes.
+        """
         net = self.backbone
         source = _blocks(luma, chroma)
         if last is None:
             raw = _blocks(*net.from_thumbnail(net.thumbnail(luma, chroma)))
             p = raw + _bend(net.refine, raw - 0.5, at.level)
         else:
-            p = _blocks(*self.gathered(*last, vectors))
+            p = _blocks(*self.gathered(*last, vectors, memory))
         r = source - p
         values = F.conv2d(r, net.forward_basis)
         if last is None:
             values = values + _bend(net.analysis, torch.cat([source - 0.5, r * 8.0], 1), at.level)
-        rough = None if last is None else roughness(vectors)
+        rough = None if last is None else roughness(vectors[:, :2])
         hat, index, bits = self._quantized(values * 255.0, past, rough, at)
         coded = F.conv2d(hat / 255.0, net.inverse_basis)
         if last is None:

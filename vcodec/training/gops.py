@@ -1,0 +1,168 @@
+"""Whole GOPs as an encoder coded them, to train on between keyframes: frames, and the vectors that it sent.
+
+    footage ─► record: coded at RECORDED_KS ─► .npz each ─► Material ─► groups of crops, some frames at a time
+
+A group goes on from where it was left, so that what is trained sees frames as late in a GOP as coding has them, at the
+price of short unrolls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vcodec.backbones import motion
+from vcodec.checkpoint import load_codec
+from vcodec.codec import Settings
+from vcodec.datasets.footage import video_files
+from vcodec.entropy.tables import SymbolWriter
+from vcodec.media import open_video
+from vcodec.scale import level_of
+
+__all__ = ["GOP", "RECORDED_KS", "Group", "Material", "record"]
+
+GOP = 48
+RECORDED_KS = (6, 32)
+_SIZE = (256, 320)  # of what is recorded, at most
+
+
+def record(footage: Path, folder: Path, codec: str, *, gop: int = GOP, jobs: int = 1) -> None:
+    """Code up to three GOPs of each clip with a codec (a name or weights), at each of RECORDED_KS: one .npz for each.
+
+    Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: whether the memory is the source beside (dy, dx).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = [(path, part, k) for path in video_files([footage]) for part in (0, 1, 2) for k in RECORDED_KS]
+    work = partial(_record, folder, codec, gop)
+    if jobs == 1:
+        for job in wanted:
+            work(job)
+        return
+    with get_context("spawn").Pool(jobs) as pool:
+        pool.map(work, wanted, 1)
+
+
+def _cropped(frames: Sequence[Any], rng: np.random.Generator) -> list[Any]:
+    """The same part of each frame's planes."""
+    high, wide = frames[0][0].shape
+    h, w = (min(most, size // 16 * 16) for most, size in zip(_SIZE, (high, wide)))
+    y, x = int(rng.integers((high - h) // 2 + 1)), int(rng.integers((wide - w) // 2 + 1))
+    whole, half = np.s_[2 * y : 2 * y + h, 2 * x : 2 * x + w], np.s_[y : y + h // 2, x : x + w // 2]
+    return [(luma[whole].copy(), u[half].copy(), v[half].copy()) for luma, u, v in frames]
+
+
+def _record(folder: Path, name: str, gop: int, job: tuple[Path, int, int]) -> None:
+    """A GOP from a clip's beginning, end or middle."""
+    path, part, k = job
+    with open_video(path, pixel_format="yuv420p", audio=False) as video:
+        shown = [frame.planes for _, frame in zip(range(5 * gop), video.frames(), strict=False)]
+    if len(shown) < gop * (1 + part):
+        return
+    begin = (0, len(shown) - gop, (len(shown) - gop) // 2)[part]
+    frames = _cropped(shown[begin : begin + gop], np.random.default_rng(sum(map(ord, path.name)) + part))
+    codec, state = load_codec(name), None
+    found: list[npt.NDArray[np.int16]] = []
+    backbone: Any = codec.backbone
+    moved = backbone._moved
+
+    def watched(*args: Any) -> dict[str, Tensor]:
+        side: dict[str, Tensor] = moved(*args)
+        found.append(motion.dense_vectors(side["coarse"], side["choice"])[0].numpy().astype(np.int16))
+        return side
+
+    backbone._moved = watched
+    for first in range(0, gop, codec.chunk_frames):
+        clip = codec.to_clip(frames[first : first + codec.chunk_frames])
+        ahead = codec.look_ahead(clip, state, Settings(k))
+        _, _, state = codec.code(clip, state, Settings(k), SymbolWriter(), ahead)
+    vectors = np.stack([np.zeros_like(found[0]), *found])
+    luma, chroma = np.stack([f[0] for f in frames]), np.stack([np.stack(f[1:]) for f in frames])
+    np.savez_compressed(folder / f"{path.stem}.{part}.{k}.npz", luma=luma, chroma=chroma, vectors=vectors)
+
+
+class Group(NamedTuple):
+    """Crops that are coded side by side: where they are, their K, the last of their frames so far, bits of these."""
+
+    table: Tensor  # a row each: beginnings in luma, chroma, vectors; height, width; the crop's, in 8 samples; mirrored
+    ks: list[int]
+    gop: int
+    done: int = 0  # frames
+    last: tuple[Tensor, Tensor] | None = None
+    past: Tensor | None = None
+    memory: tuple[Tensor, Tensor] | None = None
+    key_bits: Tensor | None = None  # [B]
+    other_bits: Tensor | None = None
+
+    def rate(self) -> Tensor:
+        """Bits a frame [B] over the GOP, as far as it is known."""
+        key, others = cast(Tensor, self.key_bits), cast(Tensor, self.other_bits)
+        return key / self.gop + others / max(1, self.done - 1)
+
+
+class Material:
+    """Recorded GOPs on the device."""
+
+    def __init__(self, files: Sequence[Path], crop: int, device: torch.device) -> None:
+        self.device, self.crop, self.gop = device, crop, GOP
+        names = sorted({path.name.rpartition(".")[0].rpartition(".")[0] for path in files})  # without K
+        parts: dict[str, list[Tensor]] = {"luma": [], "chroma": [], "vectors": []}
+        self.rows: list[tuple[int, ...]] = []
+        at = dict.fromkeys(parts, 0)
+        for name in names:
+            vectors = []
+            for k in RECORDED_KS:
+                with np.load(files[0].with_name(f"{name}.{k}.npz")) as found:
+                    if k == RECORDED_KS[0]:
+                        planes = {n: found[n] for n in ("luma", "chroma")}
+                    vectors.append(found["vectors"])
+            h, w = planes["luma"].shape[1:]
+            if min(h, w) < crop:
+                continue
+            self.rows.append((at["luma"], at["chroma"], at["vectors"], vectors[0].size, h, w))
+            for n, array in (*planes.items(), ("vectors", np.stack(vectors))):
+                parts[n].append(torch.from_numpy(array).reshape(-1))
+                at[n] += array.size
+            self.gop = len(planes["luma"])
+        self.planes = {n: torch.cat(tensors).to(device) for n, tensors in parts.items()}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def group(self, rng: np.random.Generator | None, picks: Sequence[int], ks: list[int]) -> Group:
+        """Crops of GOPs picked by number: anywhere and mirrored at random, or from their middle."""
+        rows = []
+        for i, k in zip(picks, ks, strict=True):
+            luma, chroma, vectors, size, h, w = self.rows[i]
+            nearest = min(range(len(RECORDED_KS)), key=lambda j: abs(level_of(RECORDED_KS[j]) - level_of(k)))
+            room = [(edge - self.crop) // 16 for edge in (h, w)]
+            y, x = (2 * (most // 2 if rng is None else int(rng.integers(most + 1))) for most in room)
+            mirrored = int(rng is not None and rng.random() < 0.5)
+            rows.append((luma, chroma, vectors + nearest * size, h, w, y, x, mirrored))
+        return Group(torch.tensor(rows).to(self.device), ks, self.gop)
+
+    def frames(self, group: Group, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """A group's next frames: luma [B,T,1,crop,crop], chroma [B,T,2,..], vectors [B,T,3,..]."""
+        luma, chroma, vectors, h, w, y, x, mirrored = (group.table[:, i].view(-1, 1, 1, 1, 1) for i in range(8))
+        flipped = mirrored > 0
+
+        def cut(name: str, first: Tensor, channels: int, block: int) -> Tensor:
+            """block: luma samples behind one element."""
+            n = self.crop // block
+            down, across, high, wide = (8 * y) // block, (8 * x) // block, h // block, w // block
+            order = torch.arange(n, device=self.device)
+            rows, columns = order.view(n, 1) + down, torch.where(flipped, n - 1 - order, order) + across
+            time = torch.arange(count, device=self.device).view(-1, 1, 1, 1) + group.done
+            plane = torch.arange(channels, device=self.device).view(-1, 1, 1)
+            return self.planes[name][first + ((time * channels + plane) * high + rows) * wide + columns]
+
+        moved = cut("vectors", vectors, 3, 8).int()
+        moved[:, :, 1] = torch.where(flipped[:, :, 0], -moved[:, :, 1], moved[:, :, 1])
+        return cut("luma", luma, 1, 1).float() / 255, cut("chroma", chroma, 2, 2).float() / 255, moved

@@ -129,10 +129,12 @@ def missed(
 ) -> float:
     """What a 16×16 block misses: differences of every so many-th row, or coded; at, moved: where it begins.
 
-    measure: square_worth, and what a bit of coding is worth in plain differences.
+    measure: unit_of, and what a bit of coding is worth in plain differences.
     """
     if rows == CODED:
-        return float(measure[1] * differences.coded_16(here, at, there, moved, pitch, wide, measure[0]))
+        upper = differences.coded_16x8(here, at, there, moved, pitch, wide, measure[0])
+        at, moved = at + 8 * pitch, moved + 8 * wide
+        return float(measure[1] * (upper + differences.coded_16x8(here, at, there, moved, pitch, wide, measure[0])))
     if rows == 2:
         return float(2 * differences.plain_16(here, at, there, moved, pitch, wide, 2))
     return float(differences.plain_16(here, at, there, moved, pitch, wide, 1))

@@ -280,12 +280,12 @@ def refine(
     best: Ints,
     price: float,
     grain: int,
-    worth: float,
+    unit: float,
 ) -> tuple[Sums, float]:
     """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples, smooth where that costs little.
 
     past: the last frame's, or what none is equal to; grain: these and others are multiples of 1 << grain, and so will
-    best be; worth: square_worth of the step.
+    best be; unit: of the step, as unit_of has it.
 
     Gives the sums of absolute differences that they leave [h,w], and what the frame costs in all, in such sums.
     """
@@ -300,5 +300,5 @@ def refine(
     sums = _sums(now, planes, best, 1, PLAIN)
     _try(now, planes, best, past, sums, others, vectors, 1, grain)
     _walk(now, planes, best, past, sums, np.array([(0, 9), (max(4, 1 << grain), 8)]), vectors, 1, grain)
-    total = _settle(now, planes, best, past, vectors, grain, (worth, CODING * price)).sum()
+    total = _settle(now, planes, best, past, vectors, grain, (unit, CODING * price)).sum()
     return _sums(now, planes, best, 1, PLAIN), total + vectors * all_bits(best, past, grain)

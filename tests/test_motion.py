@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.models import picture
 from vcodec.backbones import compensation, costs, differences, matching, motion
 from vcodec.backbones.compensation import MARGIN, compensate
-from vcodec.backbones.differences import square_worth
+from vcodec.backbones.differences import unit_of
 from vcodec.backbones.lookahead import look_ahead, rough_motion
 from vcodec.backbones.motion import Reference
 from vcodec.grain import GRAINS, RANGE, rounded
@@ -23,7 +23,7 @@ from vcodec.scale import LAMBDA
 
 H, W = 48, 64
 _STEP = 12.0
-_WORTH = square_worth(_STEP)
+_UNIT = unit_of(_STEP)
 
 
 def planes(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ def test_the_search_pays_for_its_vectors() -> None:
     clip = sliding(2, step=1)
     reference, now = Reference.of(clip[:1]), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
     still, best = np.zeros((1, 2, 4, 6), np.int64), np.zeros((2, 4, 6), np.int64)
-    nowhere, worth = costs.nowhere(best), square_worth(10.0)
+    nowhere, worth = costs.nowhere(best), unit_of(10.0)
     before, most = matching.refine(now, reference.phases, still, nowhere, best, 1e9, 0, worth)  # nothing pays
     sums, least = matching.refine(now, reference.phases, still, nowhere, best, 4.0, 0, worth)
     assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum() and least < most
@@ -138,7 +138,7 @@ def test_vectors_are_whole_grains(grain: int) -> None:
     clip = torch.from_numpy(rng.integers(0, 256, (2, 1, 64, 96))).float() / 255
     others = rounded(rng.integers(-255, 256, (3, 2, 4, 6)), grain) << grain
     best, now = np.zeros((2, 4, 6), np.int64), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
-    matching.refine(now, Reference.of(clip[:1]).phases, others, others[0], best, 2.0, grain, square_worth(10.0))
+    matching.refine(now, Reference.of(clip[:1]).phases, others, others[0], best, 2.0, grain, unit_of(10.0))
     assert not (best % (1 << grain)).any() and np.abs(best).max() <= RANGE
     assert np.abs((rounded(best + (1 << grain >> 2), grain) << grain) - best).max() == 0
 
@@ -231,14 +231,16 @@ assert not KEPT and choosing._bit_length(5) == 3
 def _differences(a: np.ndarray, b: np.ndarray, at: int, moved: int, pitch: int, wide: int) -> tuple[int, int, float]:
     plain = differences.plain_16(a, at, b, moved, pitch, wide, 1)
     every_other = differences.plain_16(a, at, b, moved, pitch, wide, 2)
-    return plain, every_other, differences.coded_16(a, at, b, moved, pitch, wide, _WORTH)
+    upper = differences.coded_16x8(a, at, b, moved, pitch, wide, _UNIT)
+    lower = differences.coded_16x8(a, at + 8 * pitch, b, moved + 8 * wide, pitch, wide, _UNIT)
+    return plain, every_other, upper + lower
 
 
 @njit
 def _small(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> tuple[int, float]:
     around, share = np.zeros(64, np.int16), np.full(64, 64, np.int16)
     differences.add_share_8(around, share, a, 0, 8, weight, 64)
-    return differences.plain_8(a, 0, 8, b, 0, 8), differences.coded_share_8(a, 0, 8, b, 0, 8, around, share, _WORTH)
+    return differences.plain_8(a, 0, 8, b, 0, 8), differences.coded_share_8(a, 0, 8, b, 0, 8, around, share, _UNIT)
 
 
 def coded(blocks: list[np.ndarray], step: float) -> float:

@@ -16,25 +16,27 @@ from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 
 __all__ = [
-    "CODED",
+    "NEAR",
     "NOWHERE",
     "PAD",
-    "PLAIN",
     "all_bits",
     "bits_around",
     "bits_of",
+    "coded",
     "inside",
-    "missed",
+    "moved_to",
     "nowhere",
     "place_of",
-    "predicted",
+    "plainly",
+    "surroundings",
 ]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Known = tuple[int, int, int, int, int, int, int]
+Sizes = tuple[int, int, int, int, int]
 
 PAD = MARGIN + 4  # samples around a reference: what a block may reach outside the frame, and the filters
-CODED = 0  # in place of a number of rows
 # What a component costs, bits, under the trees of side information: means over training clips.  All in grains: by how
 # far its four neighbours differ among themselves (less than 1, 3, 7, 17, or more), by whether it is that of one of
 # them or none, each without and with that being the last frame's there; then by how far it is from their middle (_AT).
@@ -73,10 +75,10 @@ _COSTS = (
 )
 _HALVES = np.arange(8 * (RANGE + 1)) / 2  # of grains
 _BITS = np.stack(
-    [np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for c in row]) for row in _COSTS]
+    [np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for row in _COSTS for c in row]
 )
+NEAR = 1.15  # times what is there, in plain differences: what may still cost less when coded
 NOWHERE = 1 << 20  # a component that none is equal to
-PLAIN = (0.0, 0.0)  # the measure where nothing is coded
 
 
 def nowhere(like: Ints) -> Ints:
@@ -99,60 +101,80 @@ def place_of(y: int, x: int, dy: int, dx: int, planes: tuple[int, int, int]) -> 
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def predicted(best: Ints, i: int, y: int, x: int) -> tuple[int, int]:
-    """Of a block's four neighbours, one component: the sum of the middle two, and how far they are all apart."""
-    h, w = best.shape[1:]
-    up, down = best[i, max(y - 1, 0), x], best[i, min(y + 1, h - 1), x]
-    left, right = best[i, y, max(x - 1, 0)], best[i, y, min(x + 1, w - 1)]
-    low, high = min(min(up, down), min(left, right)), max(max(up, down), max(left, right))
-    return up + down + left + right - low - high, high - low
+def surroundings(best: Ints, past: Ints, i: int, y: int, x: int, grain: int) -> Known:
+    """What is known of a block's component i before it is sent.
 
-
-@njit(cache=KEPT, nogil=True, forceinline=True)
-def _alike(best: Ints, past: Ints, i: int, y: int, x: int, v: int) -> int:
-    """Which of a row's _COSTS holds for a component v: 2 where a neighbour has it, and 1 where the last frame had."""
-    h, w = best.shape[1:]
-    one = v == best[i, max(y - 1, 0), x] or v == best[i, min(y + 1, h - 1), x]
-    one = one or v == best[i, y, max(x - 1, 0)] or v == best[i, y, min(x + 1, w - 1)]
-    return (2 if one else 0) + (1 if v == past[i, y, x] else 0)
-
-
-@njit(cache=KEPT, nogil=True, forceinline=True)
-def _row(apart: int) -> int:
-    """Which of _COSTS holds where neighbours are so far apart."""
-    return 0 if apart < 1 else 1 if apart < 3 else 2 if apart < 7 else 3 if apart < 17 else 4
-
-
-@njit(cache=KEPT, nogil=True, forceinline=True)
-def missed(
-    here: Bytes, there: Bytes, at: int, moved: int, pitch: int, wide: int, rows: int, measure: tuple[float, float]
-) -> float:
-    """What a 16×16 block misses: differences of every so many-th row, or coded; at, moved: where it begins.
-
-    measure: square_worth, and what a bit of coding is worth in plain differences.
+    Its four neighbours', the last frame's, twice the middle of the four, and where in _BITS begins what holds there.
     """
-    if rows == CODED:
-        return float(measure[1] * differences.coded_16(here, at, there, moved, pitch, wide, measure[0]))
-    if rows == 2:
-        return float(2 * differences.plain_16(here, at, there, moved, pitch, wide, 2))
-    return float(differences.plain_16(here, at, there, moved, pitch, wide, 1))
+    h, w = best.shape[1:]
+    up, down = best[i, y - 1 if y else 0, x], best[i, y + 1 if y + 1 < h else y, x]
+    left, right = best[i, y, x - 1 if x else 0], best[i, y, x + 1 if x + 1 < w else x]
+    low, high = min(min(up, down), min(left, right)), max(max(up, down), max(left, right))
+    apart = (high - low) >> grain
+    kind = 0 if apart < 1 else 1 if apart < 3 else 2 if apart < 7 else 3 if apart < 17 else 4
+    return up, down, left, right, past[i, y, x], up + down + left + right - low - high, 4 * kind
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def bits_of(best: Ints, past: Ints, i: int, y: int, x: int, v: int, middle: tuple[int, int], grain: int) -> float:
-    """What a component v of the block at (y, x) costs; middle: what predicted says of it."""
-    kind = _row(middle[1] >> grain), _alike(best, past, i, y, x, v)
-    return _BITS[kind[0], kind[1], abs(2 * v - middle[0]) >> grain]  # type: ignore[no-any-return]
+def moved_to(sizes: Sizes, y: int, x: int, dy: int, dx: int) -> int:
+    """Where a vector leads the 16×16 block (y, x), in flat planes; sizes: of the frame, then of the planes."""
+    high, wide, count, tall, pitch = sizes
+    dy, dx = inside(dy, 16 * y, high, 16), inside(dx, 16 * x, wide, 16)
+    return place_of(16 * y, 16 * x, dy, dx, (count, tall, pitch))
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def plainly(here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int, whole: bool) -> float:
+    """Sum of absolute differences of a block from flat planes: of all its rows, or of every other one, twice."""
+    at = 16 * (y * sizes[1] + x)
+    if whole:
+        return float(differences.plain_16(here, at, there, moved, sizes[1], sizes[4], 1))
+    return float(2 * differences.plain_16(here, at, there, moved, sizes[1], sizes[4], 2))
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def coded(
+    here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int, most: float, measure: tuple[float, float]
+) -> float:
+    """What coding a block's differences costs, or what half of them does where that is more than ``most``.
+
+    measure: unit_of, and what a bit of coding is worth in plain differences.
+    """
+    at = 16 * (y * sizes[1] + x)
+    half = measure[1] * differences.coded_16x8(here, at, there, moved, sizes[1], sizes[4], measure[0])
+    if half >= most:
+        return float(half)
+    at, moved = at + 8 * sizes[1], moved + 8 * sizes[4]
+    return float(half + measure[1] * differences.coded_16x8(here, at, there, moved, sizes[1], sizes[4], measure[0]))
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def bits_of(v: int, known: Known, grain: int) -> float:
+    """What a component v costs among its surroundings."""
+    up, down, left, right, before, middle, kind = known
+    if v == up or v == down or v == left or v == right:
+        kind += 2
+    if v == before:
+        kind += 1
+    return _BITS[kind, abs(2 * v - middle) >> grain]  # type: ignore[no-any-return]
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _bits_at(best: Ints, past: Ints, y: int, x: int, grain: int) -> float:
+    """What a block's vector costs."""
+    bits = 0.0
+    for c in range(2):
+        bits += bits_of(best[c, y, x], surroundings(best, past, c, y, x, grain), grain)
+    return bits
 
 
 @njit(cache=KEPT, nogil=True)
 def all_bits(best: Ints, past: Ints, grain: int) -> float:
     """What a frame's vectors cost."""
     bits = 0.0
-    for c in range(2):
-        for y in range(best.shape[1]):
-            for x in range(best.shape[2]):
-                bits += bits_of(best, past, c, y, x, best[c, y, x], predicted(best, c, y, x), grain)
+    for y in range(best.shape[1]):
+        for x in range(best.shape[2]):
+            bits += _bits_at(best, past, y, x, grain)
     return bits
 
 
@@ -160,11 +182,14 @@ def all_bits(best: Ints, past: Ints, grain: int) -> float:
 def bits_around(best: Ints, past: Ints, at: tuple[int, int], size: int, grain: int) -> float:
     """What the vectors of size × size blocks from ``at`` cost, and those at their sides, which they predict."""
     y, x = at
+    h, w = best.shape[1:]
     bits = 0.0
-    for i in range(max(y - 1, 0), min(y + size + 1, best.shape[1])):
-        for j in range(max(x - 1, 0), min(x + size + 1, best.shape[2])):
-            if not y <= i < y + size and not x <= j < x + size:
-                continue
-            for c in range(2):
-                bits += bits_of(best, past, c, i, j, best[c, i, j], predicted(best, c, i, j), grain)
+    for i in range(y, y + size):
+        for j in range(max(x - 1, 0), min(x + size + 1, w)):
+            bits += _bits_at(best, past, i, j, grain)
+    for j in range(x, x + size):
+        if y:
+            bits += _bits_at(best, past, y - 1, j, grain)
+        if y + size < h:
+            bits += _bits_at(best, past, y + size, j, grain)
     return bits

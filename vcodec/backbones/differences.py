@@ -8,6 +8,7 @@ whichever is cheaper.  Left out, it costs its square; sent, some bits and more t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -17,18 +18,18 @@ from numba.extending import intrinsic
 
 from vcodec.scale import LAMBDA
 
-__all__ = ["add_share_8", "coded_16", "coded_share_8", "plain_8", "plain_16", "square_worth"]
+__all__ = ["add_share_8", "coded_16x8", "coded_share_8", "plain_8", "plain_16", "unit_of"]
 
 _BYTE, _SHORT, _INT, _LONG = (ir.IntType(n) for n in (8, 16, 32, 64))
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
-_SENT = 6.6  # bits of a coefficient of one step, and what is left of it
+_SENT = 6.6  # bits of a coefficient of one step; a little less than leaving that out costs
 _DOUBLED = 1.5  # bits more for one twice as large
-_ONE, _OCTAVE = 0x3F800000, 2.0**-23  # a float's bits, read as an integer, are nearly its logarithm
+_OCTAVE = 2.0**-23  # of the bits of a float, read as an integer
 
 
-def square_worth(step: float) -> float:
-    """What coded_16 and coded_share_8 want to know of a quantization step in 8-bit levels."""
-    return 1.0 / (64.0 * LAMBDA * step * step)  # a transform is 8 times as large as an orthonormal one
+def unit_of(step: float) -> float:
+    """What coded_16x8 and coded_share_8 want to know of a quantization step in 8-bit levels: it, in their transform."""
+    return 8.0 * step  # as much larger than an orthonormal one
 
 
 def _loaded(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
@@ -45,52 +46,78 @@ def _total(builder: Any, v: Any) -> Any:
     """Sum of a vector's elements, 64 bits."""
     reduction = ir.FunctionType(_INT, [v.type])
     name = f"llvm.vector.reduce.add.v{v.type.count}i32"
-    return builder.zext(builder.call(cgutils.get_or_insert_function(builder.module, reduction, name), [v]), _LONG)
+    return builder.sext(builder.call(cgutils.get_or_insert_function(builder.module, reduction, name), [v]), _LONG)
 
 
 def _widened(builder: Any, v: Any) -> Any:
     return builder.zext(v, ir.VectorType(_INT, v.type.count))
 
 
-def _coding_cost(builder: Any, rows: list[Any], worth: Any) -> Any:
-    """Bits (a double) that the 8×8 blocks cost that rows are made of; worth: what square_worth says."""
-    size = rows[0].type.count
+def _transformed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Hadamard transform of the 8×8 blocks side by side in rows, its coefficients in no particular order.
+
+    Down the rows as whole vectors, then across: what two vectors have in their left halves meets their right halves,
+    interleaved, and after three times each has met each.
+    """
     for step in (4, 2, 1):
-        swap = ir.Constant(ir.VectorType(_INT, size), [i ^ step for i in range(size)])
-        pick = ir.Constant(ir.VectorType(_INT, size), [i + size if i & step else i for i in range(size)])
-        turned = [builder.shuffle_vector(v, v, swap) for v in rows]
-        rows = [
-            builder.shuffle_vector(builder.add(v, u), builder.sub(u, v), pick)
-            for v, u in zip(rows, turned, strict=True)
-        ]
-    for step in (4, 2, 1):
-        pairs = [(i, i + step) for i in range(len(rows)) if not i & step]
         done = list(rows)
-        for i, j in pairs:
-            done[i], done[j] = builder.add(rows[i], rows[j]), builder.sub(rows[i], rows[j])
+        for i in range(8):
+            if not i & step:
+                done[i], done[i + step] = builder.add(rows[i], rows[i + step]), builder.sub(rows[i], rows[i + step])
         rows = done
-    floats, longs = ir.VectorType(_FLOAT, size), ir.VectorType(_INT, size)
+    size = rows[0].type.count
+    left = [first + i for first in range(0, size, 8) for j in range(4) for i in (j, j + size)]
+    halves = [ir.Constant(ir.VectorType(_INT, size), [i + more for i in left]) for more in (0, 4)]
+    for _ in range(3):
+        done = []
+        for one, other in zip(rows[::2], rows[1::2], strict=True):
+            u, v = (builder.shuffle_vector(one, other, half) for half in halves)
+            done += [builder.add(u, v), builder.sub(u, v)]
+        rows = done
+    return rows
 
-    def filled(kind: Any, value: float) -> Any:
-        return ir.Constant(kind, [value] * size)
 
-    narrow = builder.fptrunc(worth, _FLOAT)
-    first = builder.insert_element(ir.Constant(floats, ir.Undefined), narrow, ir.Constant(_INT, 0))
-    scale = builder.shuffle_vector(first, first, filled(longs, 0))
-    total = None
-    for row in rows:
-        h = builder.sitofp(row, floats)
-        left_out = builder.fmul(builder.fmul(h, h), scale)
-        # relative to a coefficient of one step, whose square is worth 1 / LAMBDA bits
-        above = builder.sub(builder.bitcast(builder.fmul(left_out, filled(floats, LAMBDA)), longs), filled(longs, _ONE))
-        above = builder.select(builder.icmp_signed("<", above, filled(longs, 0)), filled(longs, 0), above)
-        more = builder.fmul(builder.sitofp(above, floats), filled(floats, _OCTAVE * _DOUBLED / 2))
-        sent = builder.fadd(more, filled(floats, _SENT))
-        cost = builder.select(builder.fcmp_ordered("<", left_out, sent), left_out, sent)
-        total = cost if total is None else builder.fadd(total, cost)
-    reduction = ir.FunctionType(_FLOAT, [_FLOAT, floats])
-    sum_up = cgutils.get_or_insert_function(builder.module, reduction, f"llvm.vector.reduce.fadd.v{size}f32")
-    return builder.fpext(builder.call(sum_up, [ir.Constant(_FLOAT, 0.0), total]), _DOUBLE)
+def _coding_cost(builder: Any, rows: list[Any], unit: Any) -> Any:
+    """Bits (a double) that the 8×8 blocks cost that rows are made of; unit: what unit_of says.
+
+    Squares up to that from which a coefficient is sent; and the product of those above one step, for its logarithm.
+    """
+    kind = rows[0].type
+    size = kind.count
+    longs, floats = ir.VectorType(_INT, size), ir.VectorType(_FLOAT, size)
+
+    def everywhere(value: Any) -> Any:
+        first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
+        return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_INT, size), [0] * size))
+
+    def nearest(times: float) -> Any:
+        scaled = builder.fadd(builder.fmul(unit, ir.Constant(_DOUBLE, times)), ir.Constant(_DOUBLE, 0.5))
+        return builder.fptosi(scaled, _SHORT)
+
+    most = nearest(math.sqrt(_SENT * LAMBDA))  # less than one step
+    cap, one = everywhere(most), everywhere(nearest(1.0))
+    squares, product = None, None
+    for row in _transformed(builder, rows):
+        m = _sizes(builder, row)
+        little = builder.select(builder.icmp_signed("<", m, cap), m, cap)
+        little = builder.sext(little, longs)
+        square = builder.mul(little, little)
+        squares = square if squares is None else builder.add(squares, square)
+        large = builder.sitofp(builder.select(builder.icmp_signed(">", m, one), m, one), floats)
+        product = large if product is None else builder.fmul(product, large)  # less than 2^(8 · 14)
+    # the bits of a float, read as an integer, are nearly its logarithm; 32 of them add up in an integer
+    none = builder.sitofp(nearest(1.0), _FLOAT)
+    for _ in range(3):
+        none = builder.fmul(none, none)  # each of eight is one step
+    base = builder.insert_element(ir.Constant(longs, ir.Undefined), builder.bitcast(none, _INT), ir.Constant(_INT, 0))
+    base = builder.shuffle_vector(base, base, ir.Constant(longs, [0] * size))
+    above = builder.ashr(builder.sub(builder.bitcast(product, longs), base), ir.Constant(longs, [5] * size))
+    octaves = builder.fmul(builder.sitofp(_total(builder, above), _DOUBLE), ir.Constant(_DOUBLE, _OCTAVE * 32))
+    share = builder.sitofp(builder.mul(*(builder.sext(most, _INT) for _ in range(2))), _DOUBLE)
+    share = builder.fdiv(builder.sitofp(_total(builder, squares), _DOUBLE), share)
+    return builder.fadd(
+        builder.fmul(share, ir.Constant(_DOUBLE, _SENT)), builder.fmul(octaves, ir.Constant(_DOUBLE, _DOUBLED))
+    )
 
 
 def _off(context: Any, builder: Any, signature: Any, args: Any, count: int, step: int) -> list[Any]:
@@ -123,17 +150,15 @@ def _plain_16(typing_context: Any, here: Any, at: Any, there: Any, moved: Any, p
     return types.int64(here, at, there, moved, pitch, wide, step), emit
 
 
-def _coded_16(
-    typing_context: Any, here: Any, at: Any, there: Any, moved: Any, pitch: Any, wide: Any, worth: Any
+def _coded_16x8(
+    typing_context: Any, here: Any, at: Any, there: Any, moved: Any, pitch: Any, wide: Any, unit: Any
 ) -> Any:
-    """What coding the difference of two 16×16 blocks costs, bits; as plain_16; worth: what square_worth says."""
+    """What coding the difference of two blocks of 16 × 8 samples costs, bits; as plain_16; unit: what unit_of says."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows = _off(context, builder, signature, args, 16, 1)
-        halves = [_coding_cost(builder, rows[i : i + 8], args[6]) for i in (0, 8)]
-        return builder.fadd(*halves)
+        return _coding_cost(builder, _off(context, builder, signature, args, 8, 1), args[6])
 
-    return types.float64(here, at, there, moved, pitch, wide, worth), emit
+    return types.float64(here, at, there, moved, pitch, wide, unit), emit
 
 
 def _patch_rows(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
@@ -176,11 +201,11 @@ def _coded_share_8(
     wide: Any,
     around: Any,
     share: Any,
-    worth: Any,
+    unit: Any,
 ) -> Any:
     """What coding costs, bits, of what (around + share · there + 32) / 64 leaves of an 8×8 block.
 
-    around, share: flat int16 arrays [64]; worth: what square_worth says.
+    around, share: flat int16 arrays [64]; unit: what unit_of says.
     """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -194,7 +219,7 @@ def _coded_share_8(
             left.append(builder.sub(a, shown))
         return _coding_cost(builder, left, args[8])
 
-    return types.float64(here, at, pitch, there, moved, wide, around, share, worth), emit
+    return types.float64(here, at, pitch, there, moved, wide, around, share, unit), emit
 
 
 def _add_share_8(
@@ -222,7 +247,7 @@ def _add_share_8(
 
 # to loops they are functions of the values that a signature's types stand for
 plain_16: Any = intrinsic(prefer_literal=True)(_plain_16)
-coded_16: Any = intrinsic(_coded_16)
+coded_16x8: Any = intrinsic(_coded_16x8)
 plain_8: Any = intrinsic(_plain_8)
 coded_share_8: Any = intrinsic(_coded_share_8)
 add_share_8: Any = intrinsic(_add_share_8)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.costs import CODED, bits_around, inside, missed, place_of
+from vcodec.backbones.costs import NEAR, bits_around, coded, moved_to, plainly
 from vcodec.loops import KEPT
 
 __all__ = ["GROUPS", "together"]
@@ -18,18 +18,9 @@ __all__ = ["GROUPS", "together"]
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
+Sizes = tuple[int, int, int, int, int]
 
 GROUPS = (4, 2)  # blocks at a side of a group, in turn
-
-
-@njit(cache=KEPT, nogil=True)
-def _add(bids: Ints, count: int, dy: int, dx: int) -> int:
-    """One more bid, unless it is there; how many there are."""
-    for k in range(count):
-        if bids[k, 0] == dy and bids[k, 1] == dx:
-            return count
-    bids[count, 0], bids[count, 1] = dy, dx
-    return count + 1
 
 
 @njit(cache=KEPT, nogil=True)
@@ -39,27 +30,80 @@ def _bids(best: Ints, y: int, x: int, size: int, bids: Ints) -> int:
     count = 0
     for i in range(max(y - 1, 0), min(y + size + 1, h)):
         for j in range(max(x - 1, 0), min(x + size + 1, w)):
-            if y <= i < y + size or x <= j < x + size:
-                count = _add(bids, count, best[0, i, j], best[1, i, j])
+            if not y <= i < y + size and not x <= j < x + size:
+                continue
+            dy, dx = best[0, i, j], best[1, i, j]
+            k = 0
+            while k < count and (bids[k, 0] != dy or bids[k, 1] != dx):
+                k += 1
+            if k == count:
+                bids[count, 0], bids[count, 1] = dy, dx
+                count += 1
     return count
 
 
 @njit(cache=KEPT, nogil=True)
-def _moved(now: Bytes, planes: Bytes, y: int, x: int, dy: int, dx: int, measure: tuple[float, float]) -> float:
-    """What the block at (y, x) costs under a vector, beside that."""
-    high, wide = now.shape
-    begins = 16 * (y * wide + x)
-    moved = place_of(16 * y, 16 * x, inside(dy, 16 * y, high, 16), inside(dx, 16 * x, wide, 16), planes.shape)
-    return missed(now.reshape(-1), planes.reshape(-1), begins, moved, wide, planes.shape[2], CODED, measure)
+def _plain(
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
+    plain: Sums,
+    old: Ints,
+    at: tuple[int, int],
+    dy: int,
+    dx: int,
+    most: float,
+) -> float:
+    """Plain differences that blocks [2,size,size] from ``at`` have under a vector, or more than ``most``."""
+    total = 0.0
+    for i in range(old.shape[1]):
+        for j in range(old.shape[2]):
+            y, x = at[0] + i, at[1] + j
+            if old[0, i, j] == dy and old[1, i, j] == dx:
+                total += plain[y, x]
+            else:
+                total += plainly(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), False)
+            if total > most:
+                return total
+    return total
+
+
+@njit(cache=KEPT, nogil=True)
+def _coded(
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
+    sums: Sums,
+    old: Ints,
+    at: tuple[int, int],
+    dy: int,
+    dx: int,
+    most: float,
+    measure: tuple[float, float],
+) -> float:
+    """What coding these blocks costs, or no end where it is ``most`` or more."""
+    total = 0.0
+    for i in range(old.shape[1]):
+        for j in range(old.shape[2]):
+            y, x = at[0] + i, at[1] + j
+            if old[0, i, j] == dy and old[1, i, j] == dx:
+                total += sums[y, x]
+            else:
+                total += coded(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), most - total, measure)
+            if total >= most:
+                return np.inf
+    return total
 
 
 @njit(cache=KEPT, nogil=True)
 def together(
-    now: Bytes,
-    planes: Bytes,
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
     best: Ints,
     past: Ints,
     sums: Sums,
+    plain: Sums,
     size: int,
     price: float,
     grain: int,
@@ -69,10 +113,11 @@ def together(
 ) -> None:
     """Give each group of size × size blocks, and those half a group further, one vector where that costs less in all.
 
-    As in matching.py; sums [h,w] and changed [h+2,w+2] follow best [2,h,w].
+    As in matching.py; sums and plain [h,w] and changed [h+2,w+2] follow best [2,h,w].
     """
     h, w = best.shape[1:]
     bids = np.empty(((size + 2) ** 2, 2), np.int64)
+    old = np.empty((2, size, size), np.int64)
     for off in (0, size // 2):
         for y in range(off, h - size + 1, size):
             for x in range(off, w - size + 1, size):
@@ -80,29 +125,32 @@ def together(
                 if count < 2:
                     continue
                 group = best[:, y : y + size, x : x + size]
-                old = group.copy()
-                least = sums[y : y + size, x : x + size].sum() + price * bits_around(best, past, (y, x), size, grain)
+                old[:] = group
+                bits = price * bits_around(best, past, (y, x), size, grain)
+                least = sums[y : y + size, x : x + size].sum() + bits
+                near = 1.3 * (plain[y : y + size, x : x + size].sum() + bits)
                 found = -1
                 for k in range(count):
-                    group[0], group[1] = bids[k, 0], bids[k, 1]
-                    total = price * bits_around(best, past, (y, x), size, grain)
-                    for i in range(size):
-                        for j in range(size):
-                            if total >= least:
-                                break
-                            if old[0, i, j] == bids[k, 0] and old[1, i, j] == bids[k, 1]:
-                                total += sums[y + i, x + j]
-                            else:
-                                total += _moved(now, planes, y + i, x + j, bids[k, 0], bids[k, 1], measure)
+                    dy, dx = bids[k, 0], bids[k, 1]
+                    off_by = _plain(here, there, sizes, plain, old, (y, x), dy, dx, near)
+                    if off_by > near:
+                        continue
+                    group[0], group[1] = dy, dx
+                    bits = price * bits_around(best, past, (y, x), size, grain)
+                    if off_by + bits > near or bits >= least:
+                        continue
+                    total = bits + _coded(here, there, sizes, sums, old, (y, x), dy, dx, least - bits, measure)
                     if total < least:
                         least, found = total, k
                 group[:] = old
                 if found < 0:
                     continue
                 dy, dx = bids[found, 0], bids[found, 1]
+                group[0], group[1] = dy, dx
                 for i in range(size):
                     for j in range(size):
                         if old[0, i, j] != dy or old[1, i, j] != dx:
-                            sums[y + i, x + j] = _moved(now, planes, y + i, x + j, dy, dx, measure)
+                            moved = moved_to(sizes, y + i, x + j, dy, dx)
+                            sums[y + i, x + j] = coded(here, there, sizes, y + i, x + j, moved, np.inf, measure)
+                            plain[y + i, x + j] = plainly(here, there, sizes, y + i, x + j, moved, False)
                             changed[y + i + 1, x + j + 1] = turn
-                group[0], group[1] = dy, dx

@@ -19,15 +19,14 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.backbones.costs import (
-    CODED,
+    NEAR,
     NOWHERE,
-    PLAIN,
     all_bits,
     bits_of,
-    inside,
-    missed,
-    place_of,
-    predicted,
+    coded,
+    moved_to,
+    plainly,
+    surroundings,
 )
 from vcodec.backbones.groups import GROUPS, together
 from vcodec.grain import RANGE
@@ -44,10 +43,10 @@ __all__ = [
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
+Sizes = tuple[int, int, int, int, int]  # of a frame, then of planes
 
 _ROUNDS = 4
 _GROUPED = 2  # of these, after which groups of blocks are tried
-_NEAR = 1.15  # times what a block has, in plain differences: what may still cost less when coded
 _SHARE, CODING = 0.5, 0.4  # of the price of a bit: for vectors, for what coding costs beside them; by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
@@ -111,10 +110,23 @@ def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
                         out[0, by, bx], out[1, by, bx] = 16 * (dy - reach), 16 * (dx - reach)
 
 
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _sizes(now: Bytes, planes: Bytes) -> Sizes:
+    """Of a frame and planes."""
+    return now.shape[0], now.shape[1], planes.shape[0], planes.shape[1], planes.shape[2]
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _within(count: int, grain: int) -> int:
+    """The largest component of a vector into so many planes."""
+    return ((RANGE if count > 1 else RANGE - RANGE % 4) >> grain) << grain
+
+
 @njit(cache=KEPT, nogil=True)
 def _visit(
-    now: Bytes,
-    planes: Bytes,
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
     best: Ints,
     past: Ints,
     sums: Sums,
@@ -122,40 +134,67 @@ def _visit(
     bids: Ints,
     count: int,
     price: float,
-    rows: int,
+    whole: bool,
     grain: int,
-    measure: tuple[float, float],
 ) -> None:
-    """Take the cheapest of the first so many bids [n,2] for the block ``at``, where it is cheaper than what it has."""
-    here, there = now.reshape(-1), planes.reshape(-1)
-    high, wide = now.shape
+    """Take the plainly cheapest of the first so many bids [n,2] for the block ``at``, if cheaper than what it has."""
     y, x = at
-    begins, pitch = 16 * (y * wide + x), planes.shape[2]
-    limit = RANGE if planes.shape[0] > 1 else RANGE - RANGE % 4
-    limit = (limit >> grain) << grain
-    middle_y, middle_x = predicted(best, 0, y, x), predicted(best, 1, y, x)
+    limit = _within(sizes[2], grain)
+    down, right = surroundings(best, past, 0, y, x, grain), surroundings(best, past, 1, y, x, grain)
     vy, vx = best[0, y, x], best[1, y, x]
-    had = bits_of(best, past, 0, y, x, vy, middle_y, grain) + bits_of(best, past, 1, y, x, vx, middle_x, grain)
-    had *= price
-    most = sums[y, x] + had
-    plain = 0.0
-    if rows == CODED:
-        moved = place_of(16 * y, 16 * x, inside(vy, 16 * y, high, 16), inside(vx, 16 * x, wide, 16), planes.shape)
-        plain = _NEAR * (missed(here, there, begins, moved, wide, pitch, 2, measure) + had)
+    most = sums[y, x] + price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
     for i in range(count):
         dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
-        bits = bits_of(best, past, 0, y, x, dy, middle_y, grain) + bits_of(best, past, 1, y, x, dx, middle_x, grain)
-        bits *= price
-        if bits >= most or (dy == vy and dx == vx):
+        if dy == vy and dx == vx:
             continue
-        moved = place_of(16 * y, 16 * x, inside(dy, 16 * y, high, 16), inside(dx, 16 * x, wide, 16), planes.shape)
-        # what is plainly farther off need not be transformed
-        if rows == CODED and missed(here, there, begins, moved, wide, pitch, 2, measure) + bits > plain:
+        bits = price * (bits_of(dy, down, grain) + bits_of(dx, right, grain))
+        if bits >= most:
             continue
-        total = missed(here, there, begins, moved, wide, pitch, rows, measure)
+        total = plainly(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), whole)
         if total + bits < most:
             vy, vx, most = dy, dx, total + bits
             sums[y, x] = total
+    best[0, y, x], best[1, y, x] = vy, vx
+
+
+@njit(cache=KEPT, nogil=True)
+def _weigh(
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
+    best: Ints,
+    past: Ints,
+    sums: Sums,
+    plain: Sums,
+    at: tuple[int, int],
+    bids: Ints,
+    count: int,
+    price: float,
+    grain: int,
+    measure: tuple[float, float],
+) -> None:
+    """As _visit, by what coding costs; plain follows: what is plainly farther off need not be transformed."""
+    y, x = at
+    limit = _within(sizes[2], grain)
+    down, right = surroundings(best, past, 0, y, x, grain), surroundings(best, past, 1, y, x, grain)
+    vy, vx = best[0, y, x], best[1, y, x]
+    had = price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
+    most, near = sums[y, x] + had, NEAR * (plain[y, x] + had)
+    for i in range(count):
+        dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
+        if dy == vy and dx == vx:
+            continue
+        bits = price * (bits_of(dy, down, grain) + bits_of(dx, right, grain))
+        if bits >= most:
+            continue
+        moved = moved_to(sizes, y, x, dy, dx)
+        off = plainly(here, there, sizes, y, x, moved, False)
+        if off + bits > near:
+            continue
+        total = coded(here, there, sizes, y, x, moved, most - bits, measure)
+        if total + bits < most:
+            vy, vx, most = dy, dx, total + bits
+            sums[y, x], plain[y, x] = total, off
     best[0, y, x], best[1, y, x] = vy, vx
 
 
@@ -175,33 +214,31 @@ def _borrow(best: Ints, y: int, x: int, grain: int, bids: Ints) -> None:
         ny, nx = min(max(y + _RING[i, 0], 0), h - 1), min(max(x + _RING[i, 1], 0), w - 1)
         bids[i, 0], bids[i, 1] = best[0, ny, nx], best[1, ny, nx]
     for c in range(2):
-        bids[8, c] = (predicted(best, c, y, x)[0] >> (1 + grain)) << grain
+        bids[8, c] = (surroundings(best, best, c, y, x, grain)[5] >> (1 + grain)) << grain
 
 
 @njit(cache=KEPT, nogil=True)
-def _sums(now: Bytes, planes: Bytes, best: Ints, rows: int, measure: tuple[float, float]) -> Sums:
-    """What each block misses under its vector [h,w]."""
-    here, there = now.reshape(-1), planes.reshape(-1)
-    high, wide = now.shape
+def _sums(here: Bytes, there: Bytes, sizes: Sizes, best: Ints, whole: bool) -> Sums:
+    """What each block plainly misses under its vector [h,w]."""
     sums = np.empty(best.shape[1:], np.float64)
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
-            dy, dx = inside(best[0, y, x], 16 * y, high, 16), inside(best[1, y, x], 16 * x, wide, 16)
-            begins, moved = 16 * (y * wide + x), place_of(16 * y, 16 * x, dy, dx, planes.shape)
-            sums[y, x] = missed(here, there, begins, moved, wide, planes.shape[2], rows, measure)
+            moved = moved_to(sizes, y, x, best[0, y, x], best[1, y, x])
+            sums[y, x] = plainly(here, there, sizes, y, x, moved, whole)
     return sums
 
 
 @njit(cache=KEPT, nogil=True)
 def _walk(
-    now: Bytes,
-    planes: Bytes,
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
     best: Ints,
     past: Ints,
     sums: Sums,
     steps: Ints,
     price: float,
-    rows: int,
+    whole: bool,
     grain: int,
 ) -> None:
     """Visit all blocks once for each of steps [n,2]: (scale, bids) of a ring, or scale 0 for neighbours' vectors."""
@@ -213,38 +250,62 @@ def _walk(
                     _ring(best, y, x, scale, bids)
                 else:
                     _borrow(best, y, x, grain, bids)
-                _visit(now, planes, best, past, sums, (y, x), bids, count, price, rows, grain, PLAIN)
+                _visit(here, there, sizes, best, past, sums, (y, x), bids, count, price, whole, grain)
 
 
 @njit(cache=KEPT, nogil=True)
 def _try(
-    now: Bytes, planes: Bytes, best: Ints, past: Ints, sums: Sums, others: Ints, price: float, rows: int, grain: int
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
+    best: Ints,
+    past: Ints,
+    sums: Sums,
+    others: Ints,
+    price: float,
+    whole: bool,
+    grain: int,
 ) -> None:
     """Try vectors others [n,2,h,w], each in its place."""
+    bids = np.empty((len(others), 2), np.int64)
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
-            bids = others[:, :, y, x]
-            _visit(now, planes, best, past, sums, (y, x), bids, len(others), price, rows, grain, PLAIN)
+            bids[:] = others[:, :, y, x]
+            _visit(here, there, sizes, best, past, sums, (y, x), bids, len(others), price, whole, grain)
 
 
 @njit(cache=KEPT, nogil=True)
 def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Sums:
     """From no motion and others [n,2,h,w] to whole-sample vectors best [2,h,w]; gives what they miss [h,w]."""
+    here, there, sizes = now.reshape(-1), planes.reshape(-1), _sizes(now, planes)
     best[:] = 0
     past = np.full_like(best, NOWHERE)
-    sums = _sums(now, planes, best, 2, PLAIN)
-    _try(now, planes, best, past, sums, others, price, 2, 0)
-    _walk(now, planes, best, past, sums, np.array([(16, 8), (0, 4), (8, 4), (4, 4), (0, 4)]), price, 2, 0)
+    sums = _sums(here, there, sizes, best, False)
+    _try(here, there, sizes, best, past, sums, others, price, False, 0)
+    steps = np.array([(16, 8), (0, 4), (8, 4), (4, 4), (0, 4)])
+    _walk(here, there, sizes, best, past, sums, steps, price, False, 0)
     return sums
 
 
 @njit(cache=KEPT, nogil=True)
 def _settle(
-    now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float, grain: int, measure: tuple[float, float]
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
+    best: Ints,
+    past: Ints,
+    price: float,
+    grain: int,
+    measure: tuple[float, float],
 ) -> Sums:
     """Go round the blocks, by what coding costs, until nothing around a block has changed since its last turn."""
     h, w = best.shape[1:]
-    sums = _sums(now, planes, best, CODED, measure)
+    plain = _sums(here, there, sizes, best, False)
+    sums = np.empty((h, w), np.float64)
+    for y in range(h):
+        for x in range(w):
+            moved = moved_to(sizes, y, x, best[0, y, x], best[1, y, x])
+            sums[y, x] = coded(here, there, sizes, y, x, moved, np.inf, measure)
     bids = np.empty((9, 2), np.int64)
     changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn
     for turn in range(1, _ROUNDS + 1):
@@ -260,14 +321,14 @@ def _settle(
                 for scale in (2, 1):
                     if scale >> grain or scale == 2:
                         _ring(best, y, x, max(scale, 1 << grain), bids)
-                        _visit(now, planes, best, past, sums, (y, x), bids, 8, price, CODED, grain, measure)
+                        _weigh(here, there, sizes, best, past, sums, plain, (y, x), bids, 8, price, grain, measure)
                 _borrow(best, y, x, grain, bids)
-                _visit(now, planes, best, past, sums, (y, x), bids, 9, price, CODED, grain, measure)
+                _weigh(here, there, sizes, best, past, sums, plain, (y, x), bids, 9, price, grain, measure)
                 if best[0, y, x] != oy or best[1, y, x] != ox:
                     changed[y + 1, x + 1] = turn
         if turn <= _GROUPED:
             for size in GROUPS:
-                together(now, planes, best, past, sums, size, price, grain, measure, turn, changed)
+                together(here, there, sizes, best, past, sums, plain, size, price, grain, measure, turn, changed)
     return sums
 
 
@@ -280,25 +341,27 @@ def refine(
     best: Ints,
     price: float,
     grain: int,
-    worth: float,
+    unit: float,
 ) -> tuple[Sums, float]:
     """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples, smooth where that costs little.
 
     past: the last frame's, or what none is equal to; grain: these and others are multiples of 1 << grain, and so will
-    best be; worth: square_worth of the step.
+    best be; unit: of the step, as unit_of has it.
 
     Gives the sums of absolute differences that they leave [h,w], and what the frame costs in all, in such sums.
     """
+    here, there, sizes = now.reshape(-1), planes.reshape(-1), _sizes(now, planes)
     vectors = _SHARE * price
     first, least = 0, 0.0
     for i in range(len(others)):
         best[:] = others[i]
-        cost = _sums(now, planes, best, 2, PLAIN).sum() + vectors * all_bits(best, past, grain)
+        cost = _sums(here, there, sizes, best, False).sum() + vectors * all_bits(best, past, grain)
         if i == 0 or cost < least:
             first, least = i, cost
     best[:] = others[first]
-    sums = _sums(now, planes, best, 1, PLAIN)
-    _try(now, planes, best, past, sums, others, vectors, 1, grain)
-    _walk(now, planes, best, past, sums, np.array([(0, 9), (max(4, 1 << grain), 8)]), vectors, 1, grain)
-    total = _settle(now, planes, best, past, vectors, grain, (worth, CODING * price)).sum()
-    return _sums(now, planes, best, 1, PLAIN), total + vectors * all_bits(best, past, grain)
+    sums = _sums(here, there, sizes, best, True)
+    _try(here, there, sizes, best, past, sums, others, vectors, True, grain)
+    steps = np.array([(0, 9), (max(4, 1 << grain), 8)])
+    _walk(here, there, sizes, best, past, sums, steps, vectors, True, grain)
+    total = _settle(here, there, sizes, best, past, vectors, grain, (unit, CODING * price)).sum()
+    return _sums(here, there, sizes, best, True), total + vectors * all_bits(best, past, grain)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vcodec.backbones import costs, matching, quadrants
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
-from vcodec.backbones.differences import square_worth
+from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
 
 __all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
@@ -133,7 +133,7 @@ def search(
     beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse.
     Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
-    now, price, worth = levels(cur)[0, 0].cpu().numpy(), price * 255.0, square_worth(step)
+    now, price, unit = levels(cur)[0, 0].cpu().numpy(), price * 255.0, unit_of(step)
     others = [start[0].long(), torch.zeros_like(start[0]).long()]  # noise moves, between sources; much stands still
     if before is not None:
         others.append(before[0, :2].long())
@@ -144,7 +144,7 @@ def search(
         if found:
             bids = np.concatenate([found[-1][2][None], bids])
         past = costs.nowhere(best) if before is None else bids[-1]
-        sums, total = matching.refine(now, ref.phases, bids, past, best, price, grain, worth)
+        sums, total = matching.refine(now, ref.phases, bids, past, best, price, grain, unit)
         found.append((total, grain, best, sums))
         if total > _WORSE * min(one[0] for one in found):
             break
@@ -161,5 +161,5 @@ def search(
         coarse[:2] *= ~kept
     choice = np.zeros([2 * n for n in sums.shape], np.int64)
     quadrants.choose(now, ref.phases, other, coarse, price, choice)
-    quadrants.reconsider(now, ref.phases, other, coarse, OVERLAP.numpy(), price, worth, choice)
+    quadrants.reconsider(now, ref.phases, other, coarse, OVERLAP.numpy(), price, unit, choice)
     return torch.from_numpy(coarse)[None].to(cur.device), torch.from_numpy(choice)[None].to(cur.device), grain

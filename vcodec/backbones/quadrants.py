@@ -62,7 +62,7 @@ def _cheapest(
 ) -> int:
     """The best choice of the block ``at``, by plain differences if it is looked at alone, else by what coding costs.
 
-    measure: square_worth (0: alone), and what a bit of coding is worth in plain differences.
+    measure: unit_of (0: alone), and what a bit of coding is worth in plain differences.
 
     work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself.
     """
@@ -111,16 +111,16 @@ def reconsider(
     coarse: Ints,
     weights: Ints,
     price: float,
-    worth: float,
+    unit: float,
     out: Ints,
 ) -> None:
     """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them.
 
-    worth: square_worth of the step.
+    unit: unit_of the step.
     """
     h, w = coarse.shape[1:]
     high, wide = now.shape
-    measure = (worth, CODING * price)
+    measure = (unit, CODING * price)
     field = np.empty((2 * h, 2 * w, 3), np.int64)
     for y in range(2 * h):
         for x in range(2 * w):

@@ -53,6 +53,7 @@ _RAW_ZERO = 1 << 15
 CLASSES = 3
 # the last frame's weights; whether blocks come from memory; memory's weights; whether chroma is 128 everywhere
 _LIGHT, _KEPT, _KEPT_LIGHT, _GREY = 1, 2, 4, 8
+_PRICED = 1.3  # times λ: what a bit is worth in choosing indices, by measurement
 BLOCK_BITS = 4.0  # what saying that a 16×16 block is not empty has to pay back, by measurement
 
 
@@ -169,7 +170,7 @@ class FrameEntropy:
         """Decide what is sent of a frame's latent [1,C,1,h,w] and its side information."""
         at = self._place(quantizer, state, k)
         step = quantizer.step(at.level, at.kind, fine)
-        price = LAMBDA * (step_at(k, fine) / step).square() / (1.0 if weight is None else weight)
+        price = _PRICED * LAMBDA * (step_at(k, fine) / step).square() / (1.0 if weight is None else weight)
         low, high = quantizer.bounds(k)
         scaled = quantizer.scaled(values[:, :, 0], at.level, at.kind, at.phase, fine)
         chosen = self._choose(_Wish(scaled, low, high, price), state, self._rough(side, scaled.shape), k)

@@ -70,20 +70,15 @@ def _limits(h: int, w: int, block: int, shape: tuple[int, int], device: torch.de
     return -4 * MARGIN - corner, (size + MARGIN - block) * 4 - corner
 
 
-def compensate(
-    luma: Tensor, chroma: Tensor, vectors: Tensor, memory: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Planes [B,1,H,W], [B,2,H/2,W/2] displaced by vectors [B,2,H/8,W/8]: the prediction, same shapes.
+def compensate(references: Sequence[tuple[Tensor, Tensor]], vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes [B,1,H,W], [B,2,H/2,W/2] displaced by vectors [B,2 or 3,H/8,W/8]: the prediction, same shapes.
 
-    memory: planes for the blocks whose vector has a third component of 1.
+    A third component of the vectors says by which of the references a block is predicted.
     """
-    b, _, h, w = luma.shape
+    planes, colours = zip(*references, strict=True)
+    b, _, h, w = planes[0].shape
     v = clamped(vectors.long(), 8, (h, w))
-    source = torch.zeros_like(v[:, 0]) if memory is None else vectors[:, 2].long()
-    planes, colours = [luma], [chroma]
-    if memory is not None:
-        planes.append(memory[0])
-        colours.append(memory[1])
+    source = torch.zeros_like(v[:, 0]) if len(planes) == 1 else vectors[:, 2].long()
 
     def coloured() -> Tensor:
         # U and V of a frame stand side by side in the batch

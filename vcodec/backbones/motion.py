@@ -4,7 +4,7 @@ Vectors are integers in quarter luma samples, one for each 8×8 block (rows, col
 A frame's grain says how fine they are: multiples of 1 << grain, which is what is sent.
 They are sent as one vector for each 16×16 block and, for each of its four 8×8 blocks, a choice of whose vector to use.
 A third component beside (dy, dx) is the source: 0 for the last frame; 1 for the memory, an older picture that nothing
-moves in, so that (dy, dx) is (0, 0) there.
+moves in, so that (dy, dx) is (0, 0) there; more in golden.py.
 
     choice 0  the block's own 16×16          1  the 16×16 beside it (left or right, on this quadrant's side)
            2  the 16×16 above or below it    3  the diagonal one
@@ -57,7 +57,7 @@ class Reference(NamedTuple):
 
 
 def neighbours(coarse: Tensor) -> Tensor:
-    """For each 8×8 block its four candidates: [B,3,h16,w16] -> [B,4,3,2*h16,2*w16], ordered as the choices are."""
+    """For each 8×8 block its four candidates: [B,C,h16,w16] -> [B,4,C,2*h16,2*w16], ordered as the choices are."""
     h, w = coarse.shape[2:]
     p = F.pad(coarse.float(), (1, 1, 1, 1), mode="replicate").to(coarse.dtype)
     ys = torch.arange(h, device=coarse.device).repeat_interleave(2) + 1
@@ -69,7 +69,7 @@ def neighbours(coarse: Tensor) -> Tensor:
 
 
 def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
-    """Vector of each 8×8 block [B,3,...] from coarse [B,3,h16,w16] and choice [B,2*h16,2*w16] in 0..3."""
+    """Vector of each 8×8 block [B,C,...] from coarse [B,C,h16,w16] and choice [B,2*h16,2*w16] in 0..3."""
     candidates = neighbours(coarse)
     index = choice.long()[:, None, None].expand(-1, 1, coarse.shape[1], -1, -1)
     return candidates.gather(1, index).squeeze(1)

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec import helper
-from vcodec.backbones import motion
+from vcodec.backbones import golden, motion
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.compensation import compensate
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
@@ -46,6 +46,7 @@ KEY_WORTH = 2.0  # of a keyframe's squared error, beside what looking ahead says
 _KEY_LOOKS = 2  # at a keyframe's latent, beside the first
 _MUCH = 0.25  # of a plane: what is worth an offset of the thumbnail's levels
 GREY = 128.0  # chroma of pictures without colour, which stay so exactly
+GOLDEN_EVERY = 8  # frames: the cascade's finest
 THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
 
 
@@ -81,9 +82,12 @@ class QAEState(NamedTuple):
 
     luma: Tensor  # [B,1,H,W]
     chroma: Tensor  # [B,2,H/2,W/2]
-    coarse: Tensor | None  # [B,3,H/16,W/16], None after a keyframe
+    coarse: Tensor | None  # [B,5,H/16,W/16] (golden.py), None after a keyframe
     memory: tuple[Tensor, Tensor]  # planes as above, since the GOP began
-    scene: bool = False  # whether that was a remembered scene: seen under another light
+    golden: tuple[Tensor, Tensor]  # planes as above: the last but one of the cascade's finest
+    trail: Tensor  # [B,2,H/16,W/16]: where blocks of the last frame were in the golden one
+    number: int  # of the last frame in its GOP
+    scene: bool = False  # whether the memory was a remembered scene: seen under another light
 
 
 class Prediction(NamedTuple):
@@ -104,7 +108,7 @@ class QAE(Backbone):
     causal = True
     closed_loop = True
     cascade = True
-    revision = 3
+    revision = 4
 
     def __init__(self, config: QAEConfig) -> None:
         super().__init__()
@@ -257,12 +261,31 @@ class QAE(Backbone):
         if state is None:
             luma, chroma = self.from_thumbnail(side["thumbnail"], side["offsets"])
         else:
-            vectors = motion.dense_vectors(side["coarse"], side["choice"])
-            last = weighted(state.luma, state.chroma, side["weights"][:, 0])
-            kept = weighted(*state.memory, side["weights"][:, 1]) if side["coarse"][:, 2].any() else None
-            luma, chroma = compensate(*last, vectors, kept)
+            luma, chroma = self._compensated(side, state)
         level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
         return self.predicted(luma, chroma, level, state is None)
+
+    @staticmethod
+    def _compensated(side: dict[str, Tensor], state: QAEState) -> tuple[Tensor, Tensor]:
+        """Planes that motion predicts."""
+        vectors = motion.dense_vectors(golden.followed(side["coarse"], state.trail), side["choice"])
+        source, used = vectors[:, 2:3], side["coarse"][:, 2]
+        references = [weighted(state.luma, state.chroma, side["weights"][:, 0])]
+        if (used == golden.MEMORY).any():
+            references.append(weighted(*state.memory, side["weights"][:, 1]))
+        if not (used > golden.MEMORY).any():
+            return compensate(references, vectors[:, :3])
+        references.append(state.golden)
+        older = torch.full_like(source, len(references) - 1)
+        only, both = source == golden.GOLDEN, source == golden.BOTH
+        where = torch.where(only, vectors[:, 3:], vectors[:, :2])
+        from_ = torch.where(only, older, torch.where(both, 0, source))
+        one = compensate(references, torch.cat([where, from_], 1))
+        if not both.any():
+            return one
+        where, from_ = torch.where(both, vectors[:, 3:], where), torch.where(both, older, from_)
+        other = compensate(references, torch.cat([where, from_], 1))
+        return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
 
     @staticmethod
     def _moved(planes: tuple[Tensor, Tensor], state: QAEState, advice: Advice, k: int) -> dict[str, Tensor]:
@@ -285,7 +308,8 @@ class QAE(Backbone):
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
-        coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse)
+        older = None if state.number < 1 else state.golden[0], state.trail
+        coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse, older)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
         if len(known) > 1 and coarse[:, 2].any():
@@ -302,7 +326,8 @@ class QAE(Backbone):
             (self.scene_luma[i : i + 1] / 255.0, self.scene_chroma[i : i + 1] / 255.0)
             for i in range(self.config.scenes)
         ]
-        return [QAEState(*scene, None, scene, True) for scene in planes]
+        trail = torch.zeros(1, 2, height // 16, width // 16, dtype=torch.int64)
+        return [QAEState(*scene, None, scene, scene, trail, -1, True) for scene in planes]
 
     def look_ahead(self, clip: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
         luma, _ = unpack_yuv420(clip[0].transpose(0, 1))
@@ -344,9 +369,16 @@ class QAE(Backbone):
             frame[latent.side["grey"], 4:] = GREY
         frame.div_(255.0)
         planes = unpack_yuv420(frame)
-        memory = planes if state is None else state.memory
-        scene = state is not None and state.scene
-        return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory, scene)
+        if state is None:
+            trail = torch.zeros(len(frame), 2, *(n // 16 for n in planes[0].shape[2:]), dtype=torch.int64)
+            return frame[:, :, None], QAEState(*planes, None, planes, planes, trail.to(frame.device), 0)
+        coarse = latent.side["coarse"]
+        renewed = state.number % GOLDEN_EVERY == 0
+        older = (state.luma, state.chroma) if renewed else state.golden
+        trail = golden.trailed(coarse, state.trail, renewed)
+        return frame[:, :, None], state._replace(
+            luma=planes[0], chroma=planes[1], coarse=coarse, golden=older, trail=trail, number=state.number + 1
+        )
 
 
 def _means(luma: Tensor, chroma: Tensor) -> Tensor:

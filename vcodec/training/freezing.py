@@ -98,7 +98,7 @@ def assumed_side_tables() -> Floats:
     rows[GRAIN_FIRST:GROWN_FIRST] = 0.0
     rows[GRAIN_FIRST:GROWN_FIRST, : len(GRAINS)] = 0.1
     rows[GRAIN_FIRST : GROWN_FIRST - 1, : len(GRAINS)] += 0.7 * np.eye(len(GRAINS))
-    for kind, letters in (("activity", 10), ("source", 2), ("choice", 4)):
+    for kind, letters in (("activity", 10), ("source", 4), ("choice", 4)):
         at = GROWN_FIRST + KINDS.index(kind)
         rows[at] = np.where(np.arange(SIDE_SYMBOLS) < letters, 0.5 ** np.arange(SIDE_SYMBOLS), 0.0)
     return rows + 1e-4

@@ -77,7 +77,7 @@ class RateDistortion(nn.Module):
             else:
                 if detach:
                     last_y, last_c = last_y.detach(), last_c.detach()
-                raw = compensate(last_y, last_c, moved)
+                raw = compensate([(last_y, last_c)], moved)
             p = self.backbone.predicted(*raw, place.level, t == 0)
             values = self.backbone.analyse(pack_yuv420(y, c), p)
             hat, soft, index = quantize_conditional(self.codebook, values, place, how)

@@ -78,7 +78,6 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- search
 
 _SOURCE_BITS = 3.0
-_WORSE = 1.15  # times the least cost: what finer vectors do not make good for, by measurement
 
 
 def rough_start(now: Tensor, last: Tensor, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
@@ -117,6 +116,55 @@ def _middle(vectors: Tensor) -> Tensor:
     return (up + down + left + right - low - high) / 2
 
 
+class _Grained:
+    """The search for the vectors of one frame at the grain that costs least."""
+
+    def __init__(
+        self, now: Bytes, planes: Bytes, price: float, unit: float, past: npt.NDArray[np.int64] | None
+    ) -> None:
+        self.now, self.planes, self.price, self.unit, self.past = now, planes, price, unit, past
+
+    def _before(self, best: Ints, grain: int) -> Ints:
+        return costs.nowhere(best) if self.past is None else rounded(self.past, grain) << grain
+
+    def _settle(self, best: Ints, grain: int, turns: int, grouped: int) -> float:
+        past = self._before(best, grain)
+        return matching.settle(self.now, self.planes, best, past, self.price, grain, self.unit, turns, grouped)
+
+    def search(self, known: Ints) -> tuple[int, Ints]:
+        grain = _grain_of(self.past)
+        best = np.empty_like(known[0])
+        bids = rounded(known, grain) << grain
+        matching.begin(self.now, self.planes, bids, self._before(best, grain), best, self.price, grain)
+        least = self._settle(best, grain, TURNS, GROUPED)
+        tries=[(grain,least)]
+        for way in (1, -1):
+            while grain + way in GRAINS:
+                other = rounded(best, grain + way) << grain + way
+                cost = self._settle(other, grain + way, PROBE, PGROUP)
+                tries.append((grain+way,cost))
+                if cost > PWORSE * least:
+                    break
+                cost = self._settle(other, grain + way, TURNS2, GROUPED2)
+                tries.append((grain+way,cost))
+                if cost >= least:
+                    break
+                best, least, grain = other, cost, grain + way
+            if len(tries)>1 and tries[0][0]!=grain: break
+        if DEBUG: print(tries)
+        DONE.append((least,grain))
+        return grain, best
+import os
+DEBUG=0;DONE=[]
+TURNS,GROUPED,PROBE,PGROUP,PWORSE,TURNS2,GROUPED2=eval(os.environ.get('GR','4,2,1,0,1.01,3,1'))
+Bytes=npt.NDArray[np.uint8]
+Ints=npt.NDArray[np.int64]
+def _grain_of(v):
+    if v is None: return 0
+    bits = int(np.bitwise_or.reduce(v, axis=None))
+    return max((g for g in GRAINS if not bits & (1 << g) - 1), default=0) if bits else 1
+
+
 def search(
     cur: Tensor,
     ref: Reference,
@@ -138,17 +186,9 @@ def search(
     if before is not None:
         others.append(before[0, :2].long())
     known = torch.stack(others).cpu().numpy()
-    found: list[tuple[float, int, npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
-    for grain in sorted(GRAINS, reverse=True):  # what is smooth first, then finer where that pays
-        best, bids = np.empty(start.shape[1:], np.int64), rounded(known, grain) << grain
-        if found:
-            bids = np.concatenate([found[-1][2][None], bids])
-        past = costs.nowhere(best) if before is None else bids[-1]
-        sums, total = matching.refine(now, ref.phases, bids, past, best, price, grain, unit)
-        found.append((total, grain, best, sums))
-        if total > _WORSE * min(one[0] for one in found):
-            break
-    _, grain, best, sums = min(found, key=lambda one: one[0])
+    found = _Grained(now, ref.phases, price, unit, None if before is None else known[-1])
+    grain, best = found.search(known)
+    sums = matching.misses(now, ref.phases, best)
     coarse = np.zeros((3, *sums.shape), np.int64)
     coarse[:2] = best
     other = now

@@ -19,7 +19,6 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.backbones.costs import (
-    NEAR,
     NOWHERE,
     all_bits,
     bits_of,
@@ -34,8 +33,8 @@ from vcodec.loops import KEPT
 
 __all__ = [
     "CODING",
-    "coarse_start",
     "begin",
+    "coarse_start",
     "interpolate",
     "misses",
     "refine_whole",
@@ -47,6 +46,7 @@ Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 Sizes = tuple[int, int, int, int, int]  # of a frame, then of planes
 
+_NEAR = 1.3  # times what a block has, in plain differences: what may still cost less when coded
 _SHARE, CODING = 0.5, 0.4  # of the price of a bit: for vectors, for what coding costs beside them; by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
@@ -179,7 +179,7 @@ def _weigh(
     down, right = surroundings(best, past, 0, y, x, grain), surroundings(best, past, 1, y, x, grain)
     vy, vx = best[0, y, x], best[1, y, x]
     had = price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
-    most, near = sums[y, x] + had, NEAR * (plain[y, x] + had)
+    most, near = sums[y, x] + had, _NEAR * (plain[y, x] + had)
     for i in range(count):
         dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
         if dy == vy and dx == vx:
@@ -330,6 +330,8 @@ def _settle(
                     changed[y + 1, x + 1] = turn
         if turn <= grouped:
             for size in GROUPS:
+                if size == GROUPS[0] and turn > 1:
+                    continue  # large ones once
                 together(here, there, sizes, best, past, sums, plain, size, price, grain, measure, turn, changed)
     return sums
 

@@ -27,6 +27,9 @@ from vcodec.grain import GRAINS, rounded
 
 __all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
 
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+
 
 def levels(plane: Tensor) -> Tensor:
     """Samples in 0..1 -> 8-bit levels (uint8), as the search compares them: its sums are exact."""
@@ -78,6 +81,9 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- search
 
 _SOURCE_BITS = 3.0
+_FIRST = 1  # grain to try first where nothing moved
+_TURNS = 2  # around all blocks
+_HOPE = 1.01  # times the least cost: what a short look at another grain may find, and it still be tried
 
 
 def rough_start(now: Tensor, last: Tensor, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
@@ -116,53 +122,41 @@ def _middle(vectors: Tensor) -> Tensor:
     return (up + down + left + right - low - high) / 2
 
 
-class _Grained:
-    """The search for the vectors of one frame at the grain that costs least."""
+def _grain_of(vectors: Ints | None) -> int:
+    """The coarsest grain that vectors [2,h,w] are in: about what the next frame's will be."""
+    bits = 0 if vectors is None else int(np.bitwise_or.reduce(vectors, axis=None))
+    return max(g for g in GRAINS if not bits % (1 << g)) if bits else _FIRST
 
-    def __init__(
-        self, now: Bytes, planes: Bytes, price: float, unit: float, past: npt.NDArray[np.int64] | None
-    ) -> None:
-        self.now, self.planes, self.price, self.unit, self.past = now, planes, price, unit, past
 
-    def _before(self, best: Ints, grain: int) -> Ints:
-        return costs.nowhere(best) if self.past is None else rounded(self.past, grain) << grain
+def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: float, unit: float) -> tuple[Ints, int]:
+    """Vectors [2,h,w] of a frame and their grain: the last frame's, or the next one to it while that costs less.
 
-    def _settle(self, best: Ints, grain: int, turns: int, grouped: int) -> float:
-        past = self._before(best, grain)
-        return matching.settle(self.now, self.planes, best, past, self.price, grain, self.unit, turns, grouped)
+    known [n,2,h,w]: what may serve; past: the last frame's.
+    """
 
-    def search(self, known: Ints) -> tuple[int, Ints]:
-        grain = _grain_of(self.past)
-        best = np.empty_like(known[0])
-        bids = rounded(known, grain) << grain
-        matching.begin(self.now, self.planes, bids, self._before(best, grain), best, self.price, grain)
-        least = self._settle(best, grain, TURNS, GROUPED)
-        tries=[(grain,least)]
-        for way in (1, -1):
-            while grain + way in GRAINS:
-                other = rounded(best, grain + way) << grain + way
-                cost = self._settle(other, grain + way, PROBE, PGROUP)
-                tries.append((grain+way,cost))
-                if cost > PWORSE * least:
-                    break
-                cost = self._settle(other, grain + way, TURNS2, GROUPED2)
-                tries.append((grain+way,cost))
-                if cost >= least:
-                    break
-                best, least, grain = other, cost, grain + way
-            if len(tries)>1 and tries[0][0]!=grain: break
-        if DEBUG: print(tries)
-        DONE.append((least,grain))
-        return grain, best
-import os
-DEBUG=0;DONE=[]
-TURNS,GROUPED,PROBE,PGROUP,PWORSE,TURNS2,GROUPED2=eval(os.environ.get('GR','4,2,1,0,1.01,3,1'))
-Bytes=npt.NDArray[np.uint8]
-Ints=npt.NDArray[np.int64]
-def _grain_of(v):
-    if v is None: return 0
-    bits = int(np.bitwise_or.reduce(v, axis=None))
-    return max((g for g in GRAINS if not bits & (1 << g) - 1), default=0) if bits else 1
+    def before(grain: int) -> Ints:
+        return costs.nowhere(known[0]) if past is None else rounded(past, grain) << grain
+
+    def settled(vectors: Ints, grain: int, turns: int, grouped: int) -> float:
+        return matching.settle(now, planes, vectors, before(grain), price, grain, unit, turns, grouped)
+
+    grain = _grain_of(past)
+    best = np.empty_like(known[0])
+    matching.begin(now, planes, rounded(known, grain) << grain, before(grain), best, price, grain)
+    least = settled(best, grain, _TURNS, _TURNS)
+    for way in (1, -1):
+        started = grain
+        while grain + way in GRAINS:
+            other = rounded(best, grain + way) << grain + way
+            if settled(other, grain + way, 1, 0) > _HOPE * least:
+                break
+            cost = settled(other, grain + way, _TURNS, 1)
+            if cost >= least:
+                break
+            best, least, grain = other, cost, grain + way
+        if grain != started:
+            break
+    return best, grain
 
 
 def search(
@@ -186,8 +180,7 @@ def search(
     if before is not None:
         others.append(before[0, :2].long())
     known = torch.stack(others).cpu().numpy()
-    found = _Grained(now, ref.phases, price, unit, None if before is None else known[-1])
-    grain, best = found.search(known)
+    best, grain = _matched(now, ref.phases, known, None if before is None else known[-1], price, unit)
     sums = matching.misses(now, ref.phases, best)
     coarse = np.zeros((3, *sums.shape), np.int64)
     coarse[:2] = best

@@ -19,7 +19,6 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.backbones.costs import (
-    NEAR,
     NOWHERE,
     all_bits,
     bits_of,
@@ -34,10 +33,12 @@ from vcodec.loops import KEPT
 
 __all__ = [
     "CODING",
+    "begin",
     "coarse_start",
     "interpolate",
-    "refine",
+    "misses",
     "refine_whole",
+    "settle",
 ]
 
 Bytes = npt.NDArray[np.uint8]
@@ -45,8 +46,7 @@ Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 Sizes = tuple[int, int, int, int, int]  # of a frame, then of planes
 
-_ROUNDS = 4
-_GROUPED = 2  # of these, after which groups of blocks are tried
+_NEAR = 1.3  # times what a block has, in plain differences: what may still cost less when coded
 _SHARE, CODING = 0.5, 0.4  # of the price of a bit: for vectors, for what coding costs beside them; by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
@@ -179,7 +179,7 @@ def _weigh(
     down, right = surroundings(best, past, 0, y, x, grain), surroundings(best, past, 1, y, x, grain)
     vy, vx = best[0, y, x], best[1, y, x]
     had = price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
-    most, near = sums[y, x] + had, NEAR * (plain[y, x] + had)
+    most, near = sums[y, x] + had, _NEAR * (plain[y, x] + had)
     for i in range(count):
         dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
         if dy == vy and dx == vx:
@@ -297,6 +297,8 @@ def _settle(
     price: float,
     grain: int,
     measure: tuple[float, float],
+    turns: int,
+    grouped: int,
 ) -> Sums:
     """Go round the blocks, by what coding costs, until nothing around a block has changed since its last turn."""
     h, w = best.shape[1:]
@@ -308,7 +310,7 @@ def _settle(
             sums[y, x] = coded(here, there, sizes, y, x, moved, np.inf, measure)
     bids = np.empty((9, 2), np.int64)
     changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn
-    for turn in range(1, _ROUNDS + 1):
+    for turn in range(1, turns + 1):
         for y in range(h):
             for x in range(w):
                 last = 0
@@ -326,29 +328,20 @@ def _settle(
                 _weigh(here, there, sizes, best, past, sums, plain, (y, x), bids, 9, price, grain, measure)
                 if best[0, y, x] != oy or best[1, y, x] != ox:
                     changed[y + 1, x + 1] = turn
-        if turn <= _GROUPED:
+        if turn <= grouped:
             for size in GROUPS:
+                if size == GROUPS[0] and turn > 1:
+                    continue  # large ones once
                 together(here, there, sizes, best, past, sums, plain, size, price, grain, measure, turn, changed)
     return sums
 
 
 @njit(cache=KEPT, nogil=True)
-def refine(
-    now: Bytes,
-    planes: Bytes,
-    others: Ints,
-    past: Ints,
-    best: Ints,
-    price: float,
-    grain: int,
-    unit: float,
-) -> tuple[Sums, float]:
-    """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples, smooth where that costs little.
+def begin(now: Bytes, planes: Bytes, others: Ints, past: Ints, best: Ints, price: float, grain: int) -> None:
+    """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples that miss little, by plain differences.
 
     past: the last frame's, or what none is equal to; grain: these and others are multiples of 1 << grain, and so will
-    best be; unit: of the step, as unit_of has it.
-
-    Gives the sums of absolute differences that they leave [h,w], and what the frame costs in all, in such sums.
+    best be.
     """
     here, there, sizes = now.reshape(-1), planes.reshape(-1), _sizes(now, planes)
     vectors = _SHARE * price
@@ -363,5 +356,32 @@ def refine(
     _try(here, there, sizes, best, past, sums, others, vectors, True, grain)
     steps = np.array([(0, 9), (max(4, 1 << grain), 8)])
     _walk(here, there, sizes, best, past, sums, steps, vectors, True, grain)
-    total = _settle(here, there, sizes, best, past, vectors, grain, (unit, CODING * price)).sum()
-    return _sums(here, there, sizes, best, True), total + vectors * all_bits(best, past, grain)
+
+
+@njit(cache=KEPT, nogil=True)
+def settle(
+    now: Bytes,
+    planes: Bytes,
+    best: Ints,
+    past: Ints,
+    price: float,
+    grain: int,
+    unit: float,
+    turns: int,
+    grouped: int,
+) -> float:
+    """Better vectors best [2,h,w], by what coding costs; gives what the frame costs in all, in plain differences.
+
+    As begin; unit: of the step, as unit_of has it; turns: around all blocks at most, after ``grouped`` of which groups
+    of them are tried.
+    """
+    here, there, sizes = now.reshape(-1), planes.reshape(-1), _sizes(now, planes)
+    vectors, measure = _SHARE * price, (unit, CODING * price)
+    sums = _settle(here, there, sizes, best, past, vectors, grain, measure, turns, grouped)
+    return sums.sum() + vectors * all_bits(best, past, grain)
+
+
+@njit(cache=KEPT, nogil=True)
+def misses(now: Bytes, planes: Bytes, best: Ints) -> Sums:
+    """The sums of absolute differences that vectors leave of each block [h,w]."""
+    return _sums(now.reshape(-1), planes.reshape(-1), _sizes(now, planes), best, True)

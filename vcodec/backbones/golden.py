@@ -24,7 +24,7 @@ from vcodec.backbones.costs import inside, place_of
 from vcodec.backbones.matching import CODING
 from vcodec.loops import KEPT
 
-__all__ = ["BOTH", "GOLDEN", "LAST", "MEMORY", "choose_sources", "followed", "trailed"]
+__all__ = ["BOTH", "GOLDEN", "LAST", "MEMORY", "choose_sources", "followed", "mixed", "trailed"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -106,22 +106,29 @@ def _place(shape: tuple[int, int, int], size: tuple[int, int], y: int, x: int, d
 
 
 @njit(cache=KEPT, nogil=True)
-def _mean(one: Bytes, at: int, other: Bytes, there: int, pitch: int, out: Bytes) -> None:
-    """The mean of two 16×16 blocks of flat planes, out [256]."""
-    for r in range(16):
+def mixed(one: Bytes, at: int, other: Bytes, there: int, pitch: int, side: int, out: Bytes) -> None:
+    """The mean of two blocks of flat planes, out [side²]."""
+    for r in range(side):
         a, b = at + r * pitch, there + r * pitch
-        for c in range(16):
-            out[16 * r + c] = (np.int32(one[a + c]) + np.int32(other[b + c]) + 1) >> 1
+        for c in range(side):
+            out[side * r + c] = (np.int32(one[a + c]) + np.int32(other[b + c]) + 1) >> 1
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _coded(here: Bytes, at: int, there: Bytes, moved: int, pitch: int, wide: int, unit: float) -> float:
+    """What coding a 16×16 block's differences costs, bits."""
+    first = differences.coded_16x8(here, at, there, moved, pitch, wide, unit)
+    return float(first + differences.coded_16x8(here, at + 8 * pitch, there, moved + 8 * wide, pitch, wide, unit))
 
 
 @njit(cache=KEPT, nogil=True)
 def choose_sources(
-    now: Bytes, last: Bytes, golden: Bytes, coarse: Ints, trail: Ints, price: float, grain: int, worth: float
+    now: Bytes, last: Bytes, golden: Bytes, coarse: Ints, trail: Ints, price: float, grain: int, unit: float
 ) -> None:
     """Which blocks of coarse [5,h,w] that come from the last frame had better come from the golden one, or both.
 
-    last, golden: planes at every quarter sample; price: sum of absolute differences that a bit is worth; worth: as
-    square_worth says.
+    last, golden: planes at every quarter sample; price: sum of absolute differences that a bit is worth; unit: as
+    unit_of says.
     """
     h, w = coarse.shape[1:]
     size, pitch, coding = now.shape, last.shape[2], CODING * price
@@ -134,7 +141,7 @@ def choose_sources(
             begins = 16 * (y * size[1] + x)
             up, left = coarse[2, y - 1, x] if y else LAST, coarse[2, y, x - 1] if x else LAST
             at = _place(last.shape, size, y, x, coarse[0, y, x], coarse[1, y, x])
-            most = coding * differences.coded_16(here, begins, there, at, size[1], pitch, worth)
+            most = coding * _coded(here, begins, there, at, size[1], pitch, unit)
             most += price * (_SAME if up == LAST and left == LAST else 1.0)
             gy, gx = _led(coarse, trail, y, x)
             found, fy, fx = LAST, 0, 0
@@ -154,10 +161,10 @@ def choose_sources(
                             continue
                         to = _place(golden.shape, size, y, x, gy + dy, gx + dx)
                         if source == GOLDEN:
-                            cost += coding * differences.coded_16(here, begins, older, to, size[1], pitch, worth)
+                            cost += coding * _coded(here, begins, older, to, size[1], pitch, unit)
                         else:
-                            _mean(there, at, older, to, pitch, mean)
-                            cost += coding * differences.coded_16(here, begins, mean, 0, size[1], 16, worth)
+                            mixed(there, at, older, to, pitch, 16, mean)
+                            cost += coding * _coded(here, begins, mean, 0, size[1], 16, unit)
                         if cost < most:
                             most, found, cy, cx, better = cost, source, dy, dx, True
                     tried = True

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.backbones import costs, matching, quadrants
+from vcodec.backbones import costs, golden, matching, quadrants
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
@@ -167,13 +167,15 @@ def search(
     step: float,
     beside: Tensor | None = None,
     before: Tensor | None = None,
+    older: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, int]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
     cur [1,1,H,W] in 0..1 with H, W multiples of 16; start: vectors to begin with [1,2,H/16,W/16];
     price: sum of absolute differences that one bit is worth; step: of quantization, 8-bit levels;
-    beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse.
-    Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
+    beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse; older: the
+    golden frame [1,1,H,W] and the trail to it.
+    Returns coarse [1,5,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
     now, price, unit = levels(cur)[0, 0].cpu().numpy(), price * 255.0, unit_of(step)
     others = [start[0].long(), torch.zeros_like(start[0]).long()]  # noise moves, between sources; much stands still
@@ -182,7 +184,7 @@ def search(
     known = torch.stack(others).cpu().numpy()
     best, grain = _matched(now, ref.phases, known, None if before is None else known[-1], price, unit)
     sums = matching.misses(now, ref.phases, best)
-    coarse = np.zeros((3, *sums.shape), np.int64)
+    coarse = np.zeros((5, *sums.shape), np.int64)
     coarse[:2] = best
     other = now
     if beside is not None:
@@ -192,7 +194,13 @@ def search(
         kept = _kept(moved[0], moved[1], grain, missed, price)[0].numpy()
         coarse[2] = kept
         coarse[:2] *= ~kept
+    pictures, led = (ref.phases, other, ref.phases), coarse
+    if older is not None:
+        plane, trail = Reference.of(older[0]).phases, older[1][0].cpu().numpy()
+        golden.choose_sources(now, ref.phases, plane, coarse, trail, price, grain, unit)
+        pictures = (ref.phases, other, plane)
+        led = golden.followed(torch.from_numpy(coarse)[None], older[1].cpu())[0].numpy()
     choice = np.zeros([2 * n for n in sums.shape], np.int64)
-    quadrants.choose(now, ref.phases, other, coarse, price, choice)
-    quadrants.reconsider(now, ref.phases, other, coarse, OVERLAP.numpy(), price, unit, choice)
+    quadrants.choose(now, pictures, coarse, led, price, choice)
+    quadrants.reconsider(now, pictures, coarse, led, OVERLAP.numpy(), price, unit, choice)
     return torch.from_numpy(coarse)[None].to(cur.device), torch.from_numpy(choice)[None].to(cur.device), grain

@@ -308,7 +308,7 @@ class QAE(Backbone):
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
-        older = None if state.number < 1 else state.golden[0], state.trail
+        older = None if state.number < 1 else (state.golden[0], state.trail)
         coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse, older)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]

@@ -12,6 +12,7 @@ from numba import njit
 
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
+from vcodec.backbones.golden import GOLDEN, LAST, MEMORY, mixed
 from vcodec.backbones.matching import CODING
 from vcodec.loops import KEPT
 
@@ -35,30 +36,52 @@ def _whose(y: int, x: int, choice: int, h: int, w: int) -> tuple[int, int]:
 def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
     """Whether a choice names what the first one does: that stands for both."""
     cy, cx = _whose(y, x, choice, coarse.shape[1], coarse.shape[2])
-    by, bx = y >> 1, x >> 1
-    return bool(
-        coarse[0, cy, cx] == coarse[0, by, bx]
-        and coarse[1, cy, cx] == coarse[1, by, bx]
-        and coarse[2, cy, cx] == coarse[2, by, bx]
-    )
+    for c in range(len(coarse)):
+        if coarse[c, cy, cx] != coarse[c, y >> 1, x >> 1]:
+            return False
+    return True
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _place(shape: tuple[int, int, int], high: int, wide: int, y: int, x: int, dy: int, dx: int) -> int:
-    """Where a vector of the last frame leads the 8×8 block at (y, x), in flat planes of a shape."""
-    return place_of(y, x, inside(dy, y, high, 8), inside(dx, x, wide, 8), shape)
+def _place(shape: tuple[int, int, int], size: tuple[int, int], at: tuple[int, int], dy: int, dx: int) -> int:
+    """Where a vector leads the 8×8 block ``at``, in flat planes of a shape."""
+    y, x = 8 * at[0], 8 * at[1]
+    return place_of(y, x, inside(dy, y, size[0], 8), inside(dx, x, size[1], 8), shape)
+
+
+@njit(cache=KEPT, nogil=True)
+def _shown(
+    pictures: tuple[Bytes, Bytes, Bytes], size: tuple[int, int], at: tuple[int, int], motion: Ints, mean: Bytes
+) -> tuple[Bytes, int, int]:
+    """What the 8×8 block ``at`` shows under motion [5]: a flat plane, where in it, and samples in a row.
+
+    mean [64]: room for the mean of two.
+    """
+    last, beside, golden = pictures
+    source, shape = motion[2], last.shape
+    if source == MEMORY:
+        return beside.reshape(-1), 8 * (at[0] * size[1] + at[1]), size[1]
+    if source == LAST:
+        return last.reshape(-1), _place(shape, size, at, motion[0], motion[1]), shape[2]
+    older = _place(shape, size, at, motion[3], motion[4])
+    if source == GOLDEN:
+        return golden.reshape(-1), older, shape[2]
+    there = _place(shape, size, at, motion[0], motion[1])
+    mixed(last.reshape(-1), there, golden.reshape(-1), older, shape[2], 8, mean)
+    return mean, 0, 8
 
 
 @njit(cache=KEPT, nogil=True)
 def _cheapest(
     now: Bytes,
-    planes: Bytes,
-    beside: Bytes,
+    pictures: tuple[Bytes, Bytes, Bytes],
     coarse: Ints,
+    led: Ints,
     at: tuple[int, int],
     price: float,
     work: Shorts,
     measure: tuple[float, float],
+    mean: Bytes,
 ) -> int:
     """The best choice of the block ``at``, by plain differences if it is looked at alone, else by what coding costs.
 
@@ -67,27 +90,19 @@ def _cheapest(
     work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself.
     """
     y, x = at
-    high, wide = now.shape
-    here, there, other = now.reshape(-1), planes.reshape(-1), beside.reshape(-1)
-    around, share, begins, pitch = work[0], work[1], 8 * (y * wide + x), planes.shape[2]
+    here, begins, wide = now.reshape(-1), 8 * (y * now.shape[1] + x), now.shape[1]
+    around, share = work[0], work[1]
     least, found = 0.0, 0
     for i in range(4):
         if i and _own_again(coarse, y, x, i):
             continue
         cy, cx = _whose(y, x, i, coarse.shape[1], coarse.shape[2])
-        if coarse[2, cy, cx]:
-            if measure[0] == 0.0:
-                missed = float(differences.plain_8(here, begins, wide, other, begins, wide))
-            else:
-                total = differences.coded_share_8(here, begins, wide, other, begins, wide, around, share, measure[0])
-                missed = measure[1] * total
+        there, moved, pitch = _shown(pictures, now.shape, at, led[:, cy, cx], mean)
+        if measure[0] == 0.0:
+            missed = float(differences.plain_8(here, begins, wide, there, moved, pitch))
         else:
-            moved = _place(planes.shape, high, wide, 8 * y, 8 * x, coarse[0, cy, cx], coarse[1, cy, cx])
-            if measure[0] == 0.0:
-                missed = float(differences.plain_8(here, begins, wide, there, moved, pitch))
-            else:
-                total = differences.coded_share_8(here, begins, wide, there, moved, pitch, around, share, measure[0])
-                missed = measure[1] * total
+            total = differences.coded_share_8(here, begins, wide, there, moved, pitch, around, share, measure[0])
+            missed = measure[1] * total
         cost = missed + price * (_OTHER if i else _OWN)
         if i == 0 or cost < least:
             least, found = cost, i
@@ -95,45 +110,45 @@ def _cheapest(
 
 
 @njit(cache=KEPT, nogil=True)
-def choose(now: Bytes, planes: Bytes, beside: Bytes, coarse: Ints, price: float, out: Ints) -> None:
-    """coarse [3,h,w] -> out [2h,2w] in 0..3; beside: the picture of source 1."""
-    work = np.zeros((2, 64), np.int16)
+def choose(now: Bytes, pictures: tuple[Bytes, Bytes, Bytes], coarse: Ints, led: Ints, price: float, out: Ints) -> None:
+    """coarse [5,h,w] -> out [2h,2w] in 0..3.
+
+    pictures: the last frame and the golden one at every quarter sample, the memory between them; led: what
+    golden.followed makes of coarse.
+    """
+    work, mean = np.zeros((2, 64), np.int16), np.empty(64, np.uint8)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, (0.0, 0.0))
+            out[y, x] = _cheapest(now, pictures, coarse, led, (y, x), price, work, (0.0, 0.0), mean)
 
 
 @njit(cache=KEPT, nogil=True)
 def reconsider(
     now: Bytes,
-    planes: Bytes,
-    beside: Bytes,
+    pictures: tuple[Bytes, Bytes, Bytes],
     coarse: Ints,
+    led: Ints,
     weights: Ints,
     price: float,
     unit: float,
     out: Ints,
 ) -> None:
-    """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them.
-
-    unit: unit_of the step.
-    """
+    """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them; unit: unit_of."""
     h, w = coarse.shape[1:]
-    high, wide = now.shape
     measure = (unit, CODING * price)
-    field = np.empty((2 * h, 2 * w, 3), np.int64)
+    field = np.empty((2 * h, 2 * w, 5), np.int64)
     for y in range(2 * h):
         for x in range(2 * w):
             cy, cx = _whose(y, x, out[y, x], h, w)
-            field[y, x] = coarse[:, cy, cx]
+            field[y, x] = led[:, cy, cx]
     # what the blocks above, below, left and right weigh
     parts = np.zeros((4, 8, 8), np.int16)
     for r in range(4):
         for c in range(8):
             parts[0, r, c], parts[1, 7 - r, c] = weights[r, c], weights[r, c]
             parts[2, c, r], parts[3, c, 7 - r] = weights[r, c], weights[r, c]
-    work, part = np.empty((2, 64), np.int16), parts.reshape(-1)
-    around, share, there, other = work[0], work[1], planes.reshape(-1), beside.reshape(-1)
+    work, part, mean = np.empty((2, 64), np.int16), parts.reshape(-1), np.empty(64, np.uint8)
+    around, share = work[0], work[1]
     for y in range(2 * h):
         for x in range(2 * w):
             if _own_again(coarse, y, x, 1) and _own_again(coarse, y, x, 2) and _own_again(coarse, y, x, 3):
@@ -143,11 +158,8 @@ def reconsider(
                 ny, nx = (y + 2 * side - 1, x) if side < 2 else (y, x + 2 * side - 5)
                 if ny < 0 or nx < 0 or ny >= 2 * h or nx >= 2 * w:
                     continue
-                if field[ny, nx, 2]:
-                    differences.add_share_8(around, share, other, 8 * (y * wide + x), wide, part, 64 * side)
-                else:
-                    moved = _place(planes.shape, high, wide, 8 * y, 8 * x, field[ny, nx, 0], field[ny, nx, 1])
-                    differences.add_share_8(around, share, there, moved, planes.shape[2], part, 64 * side)
-            out[y, x] = _cheapest(now, planes, beside, coarse, (y, x), price, work, measure)
+                there, moved, pitch = _shown(pictures, now.shape, (y, x), field[ny, nx], mean)
+                differences.add_share_8(around, share, there, moved, pitch, part, 64 * side)
+            out[y, x] = _cheapest(now, pictures, coarse, led, (y, x), price, work, measure, mean)
             cy, cx = _whose(y, x, out[y, x], h, w)
-            field[y, x] = coarse[:, cy, cx]
+            field[y, x] = led[:, cy, cx]

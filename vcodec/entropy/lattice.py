@@ -303,8 +303,8 @@ def code_corrections(port: Port, contexts: Contexts, maps: Ints, deltas: Ints | 
 def code_choice(port: Port, trees: Trees, frame: Frame, coarse: Ints, act: Ints, choice: Ints | None) -> Ints:
     """Whose vector each 8×8 block takes: [2h,2w] in 0..3.
 
-    coarse [5,h,w]: vectors, sources and corrections; act [h,w]: activity.  Blocks whose candidates are all one vector are not
-    coded.  Half of the blocks (a checkerboard) go first, the others know what those around them chose.
+    coarse [5,h,w]: vectors, sources and corrections; act [h,w]: activity.  Blocks whose candidates are all one are
+    not coded.  Half of the blocks (a checkerboard) go first, the others know what those around them chose.
     """
     h, w = act.shape
     out = np.zeros((2 * h, 2 * w), np.int64)

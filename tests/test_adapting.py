@@ -108,7 +108,7 @@ def test_what_is_uncovered_comes_from_memory() -> None:
     assert kept.any() and not coarse[0, :2, kept].any() and not coarse[0, 2].all()
     vectors = motion.dense_vectors(coarse, choice)
     chroma = torch.zeros(1, 2, SIZE[0] // 2, SIZE[1] // 2)
-    shown, _ = compensate(last, chroma, vectors, (empty, chroma))
+    shown, _ = compensate([(last, chroma), (empty, chroma)], vectors)
     uncovered = (last - now).abs() > 0.05
     missed = [(p - now)[uncovered].abs().mean() for p in (shown, last)]
     assert missed[0] < 0.2 * missed[1]  # neighbours' vectors reach into the uncovered blocks, a little

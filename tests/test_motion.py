@@ -76,7 +76,7 @@ def test_overlapped_compensation_is_as_defined() -> None:
     """Every sample is the weighted mean of what its block's vector and its two nearest neighbours' show."""
     luma, chroma = planes()
     v = motion_within(vectors())
-    shown, shown_c = compensate(luma, chroma, v)
+    shown, shown_c = compensate([(luma, chroma)], v)
     wanted = overlapped(luma[0, 0], v[0], 8, compensation.LUMA_TAPS, 3)
     torch.testing.assert_close(shown[0, 0].double(), wanted, atol=2e-6, rtol=0)
     for i in (0, 1):
@@ -94,8 +94,8 @@ def test_compiled_loops_and_tensors_agree() -> None:
     luma, chroma = planes()
     v = torch.cat([vectors(), torch.from_numpy(np.random.default_rng(5).integers(0, 2, (1, 1, H // 8, W // 8)))], 1)
     old = planes(7)
-    compiled = compensate(luma, chroma, v, old)
-    tensors = compensate(luma.requires_grad_(), chroma.requires_grad_(), v, old)
+    compiled = compensate([(luma, chroma), old], v)
+    tensors = compensate([(luma.requires_grad_(), chroma.requires_grad_()), old], v)
     assert tensors[0].requires_grad
     torch.testing.assert_close(compiled, tuple(t.detach() for t in tensors), atol=1e-6, rtol=0)
 
@@ -160,7 +160,7 @@ def test_one_vector_is_a_plain_displacement() -> None:
     """Where all blocks move alike nothing overlaps; whole samples are copied."""
     luma, chroma = planes()
     v = torch.tensor([8, -12]).view(1, 2, 1, 1).expand(1, 2, H // 8, W // 8)
-    shown, _ = compensate(luma, chroma, v)
+    shown, _ = compensate([(luma, chroma)], v)
     inner = slice(MARGIN, -MARGIN)
     assert torch.equal(shown[0, 0, inner, inner], torch.roll(luma[0, 0], (-2, 3), (0, 1))[inner, inner])
 
@@ -170,7 +170,7 @@ def test_even_pictures_stay_even() -> None:
     luma, chroma = torch.full((1, 1, H, W), 0.5), torch.full((1, 2, H // 2, W // 2), 0.25)
     v = torch.cat([vectors(reach=250), torch.randint(0, 2, (1, 1, H // 8, W // 8))], 1)
     v[:, :2] *= 1 - v[:, 2:]
-    shown = compensate(luma, chroma, v, (luma, chroma))
+    shown = compensate([(luma, chroma)] * 2, v)
     torch.testing.assert_close(shown, (luma, chroma), atol=1e-6, rtol=0)
 
 

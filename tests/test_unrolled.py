@@ -29,7 +29,7 @@ def test_dense_motion_is_that_of_decoding() -> None:
     chroma = torch.rand(3, 2, 24, 32)
     vectors = torch.randint(-90, 90, (3, 2, 6, 8))
     vectors[:, :, ::2] = vectors[:, :, :1]
-    got, want = Gathered()(luma, chroma, vectors), compensate(luma, chroma, vectors)
+    got, want = Gathered()(luma, chroma, vectors), compensate([(luma, chroma)], vectors)
     for a, b in zip(got, want, strict=True):
         assert (a - b).abs().max() < 2e-6
     weight = torch.rand_like(luma)
@@ -98,7 +98,7 @@ def test_memory_is_another_reference() -> None:
     vectors = torch.randint(-30, 30, (2, 3, 6, 8))
     vectors[:, 2] = torch.rand(2, 6, 8) < 0.4
     vectors[:, :2] *= 1 - vectors[:, 2:]
-    got, want = Gathered()(luma, chroma, vectors, memory), compensate(luma, chroma, vectors, memory)
+    got, want = Gathered()(luma, chroma, vectors, memory), compensate([(luma, chroma), memory], vectors)
     for a, b in zip(got, want, strict=True):
         assert (a - b).abs().max() < 2e-6
 

@@ -4,9 +4,6 @@ The golden frame is the last frame but one of a cascade's finest, every eighth o
 known: its own vector leads to the last frame, and what that place was made of leads on.  So a block that is predicted
 from the golden frame needs to say only that it is, and a small correction of where.
 
-    source 0  the last frame        1  the memory, unmoved
-           2  the mean of the last frame and the golden one      3  the golden frame
-
 coarse [5,h,w] of 16×16 blocks: vector (dy, dx) to the last frame, source, correction (dy, dx) of where in the golden
 frame.  All in quarter samples, multiples of the frame's grain.
 """
@@ -23,13 +20,13 @@ from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
 from vcodec.backbones.matching import CODING
 from vcodec.loops import KEPT
+from vcodec.sources import BOTH, GOLDEN, LAST, MEMORY
 
-__all__ = ["BOTH", "GOLDEN", "LAST", "MEMORY", "choose_sources", "followed", "mixed", "trailed"]
+__all__ = ["choose_sources", "followed", "mixed", "trailed"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
-LAST, MEMORY, BOTH, GOLDEN = 0, 1, 2, 3
 _FARTHEST = 1020  # quarter samples, of a vector into the golden frame
 _SAME, _STILL = 0.3, 0.7  # about what a source costs, and a component of a correction that is zero; bits
 _OTHER = (5.0, 2.5, 1.2)  # a source by how many of the blocks above and to the left have it

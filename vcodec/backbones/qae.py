@@ -36,6 +36,7 @@ from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv4
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import level_of, nominal_step
+from vcodec.sources import BOTH, GOLDEN, MEMORY
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 
@@ -271,13 +272,13 @@ class QAE(Backbone):
         vectors = motion.dense_vectors(golden.followed(side["coarse"], state.trail), side["choice"])
         source, used = vectors[:, 2:3], side["coarse"][:, 2]
         references = [weighted(state.luma, state.chroma, side["weights"][:, 0])]
-        if (used == golden.MEMORY).any():
+        if (used == MEMORY).any():
             references.append(weighted(*state.memory, side["weights"][:, 1]))
-        if not (used > golden.MEMORY).any():
+        if not (used > MEMORY).any():
             return compensate(references, vectors[:, :3])
         references.append(state.golden)
         older = torch.full_like(source, len(references) - 1)
-        only, both = source == golden.GOLDEN, source == golden.BOTH
+        only, both = source == GOLDEN, source == BOTH
         where = torch.where(only, vectors[:, 3:], vectors[:, :2])
         from_ = torch.where(only, older, torch.where(both, 0, source))
         one = compensate(references, torch.cat([where, from_], 1))

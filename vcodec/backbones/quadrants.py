@@ -12,9 +12,10 @@ from numba import njit
 
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
-from vcodec.backbones.golden import GOLDEN, LAST, MEMORY, mixed
+from vcodec.backbones.golden import mixed
 from vcodec.backbones.matching import CODING
 from vcodec.loops import KEPT
+from vcodec.sources import GOLDEN, LAST, MEMORY
 
 __all__ = ["choose", "reconsider"]
 
@@ -36,10 +37,10 @@ def _whose(y: int, x: int, choice: int, h: int, w: int) -> tuple[int, int]:
 def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
     """Whether a choice names what the first one does: that stands for both."""
     cy, cx = _whose(y, x, choice, coarse.shape[1], coarse.shape[2])
+    unlike = 0
     for c in range(len(coarse)):
-        if coarse[c, cy, cx] != coarse[c, y >> 1, x >> 1]:
-            return False
-    return True
+        unlike += coarse[c, cy, cx] != coarse[c, y >> 1, x >> 1]
+    return unlike == 0
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)

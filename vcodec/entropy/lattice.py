@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from vcodec.entropy.surroundings import (
     COLUMNS,
-    MEMORY,
     Frame,
     Past,
     guessed,
@@ -32,6 +31,7 @@ from vcodec.entropy.surroundings import (
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees
 from vcodec.grain import GRAINS
+from vcodec.sources import MEMORY
 
 __all__ = [
     "FAR_FIRST",

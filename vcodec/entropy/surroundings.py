@@ -16,11 +16,11 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.loops import KEPT
+from vcodec.sources import GOLDEN, MEMORY
 
 __all__ = [
     "COLUMNS",
     "KINDS",
-    "MEMORY",
     "Frame",
     "Past",
     "guessed",
@@ -50,7 +50,6 @@ _DELTAS, _APART, _FROM_MEMORY, _MOVED, _QUARTERS = (12, 13), 14, 15, 16, 17
 # of choices
 _TURN, _OWN_ACTIVITY, _MASK, _FARTHEST, _FAR, _AROUND, _FELLOWS = 0, 3, 4, 5, 6, 9, 10
 
-MEMORY, GOLDEN = 1, 3  # sources (backbones/golden.py)
 _MEMORY_FAR = 40  # what a neighbour that comes from the memory is set back by
 _FAR_ENOUGH = 64  # beyond, all vectors are equally far apart
 _MOST = 20  # larger deltas look alike

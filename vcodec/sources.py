@@ -1,0 +1,11 @@
+"""What a 16×16 block is predicted from: the numbers that are sent.
+
+The golden frame is the last but one of a cascade's finest frames (backbones/golden.py).
+"""
+
+__all__ = ["BOTH", "GOLDEN", "LAST", "MEMORY"]
+
+LAST = 0  # the last frame
+MEMORY = 1  # the GOP's keyframe or a remembered scene, unmoved
+BOTH = 2  # the mean of the last frame and the golden one
+GOLDEN = 3  # the golden frame

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
-from vcodec.backbones.matching import CODING
+from vcodec.backbones.settling import CODING
 from vcodec.loops import KEPT
 from vcodec.sources import BOTH, GOLDEN, LAST, MEMORY
 

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.backbones import costs, golden, matching, quadrants
+from vcodec.backbones import costs, golden, matching, quadrants, settling
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
@@ -81,7 +81,7 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- search
 
 _SOURCE_BITS = 3.0
-_FIRST = 1  # grain to try first where nothing moved
+_FIRST = 1  # grain to try first in a GOP
 _TURNS = 2  # around all blocks
 _HOPE = 1.01  # times the least cost: what a short look at another grain may find, and it still be tried
 
@@ -124,8 +124,10 @@ def _middle(vectors: Tensor) -> Tensor:
 
 def _grain_of(vectors: Ints | None) -> int:
     """The coarsest grain that vectors [2,h,w] are in: about what the next frame's will be."""
-    bits = 0 if vectors is None else int(np.bitwise_or.reduce(vectors, axis=None))
-    return max(g for g in GRAINS if not bits % (1 << g)) if bits else _FIRST
+    if vectors is None:
+        return _FIRST
+    bits = int(np.bitwise_or.reduce(vectors, axis=None))
+    return max(g for g in GRAINS if not bits % (1 << g))
 
 
 def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: float, unit: float) -> tuple[Ints, int]:
@@ -138,7 +140,7 @@ def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: f
         return costs.nowhere(known[0]) if past is None else rounded(past, grain) << grain
 
     def settled(vectors: Ints, grain: int, turns: int, grouped: int) -> float:
-        return matching.settle(now, planes, vectors, before(grain), price, grain, unit, turns, grouped)
+        return settling.settle(now, planes, vectors, before(grain), price, grain, unit, turns, grouped)
 
     grain = _grain_of(past)
     best = np.empty_like(known[0])
@@ -151,7 +153,7 @@ def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: f
             if settled(other, grain + way, 1, 0) > _HOPE * least:
                 break
             cost = settled(other, grain + way, _TURNS, 1)
-            if cost >= least:
+            if cost > least or (cost == least and way < 0):
                 break
             best, least, grain = other, cost, grain + way
         if grain != started:

@@ -13,7 +13,7 @@ from numba import njit
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
 from vcodec.backbones.golden import mixed
-from vcodec.backbones.matching import CODING
+from vcodec.backbones.settling import CODING
 from vcodec.loops import KEPT
 from vcodec.sources import GOLDEN, LAST, MEMORY
 

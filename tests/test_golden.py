@@ -9,7 +9,7 @@ import torch
 from tests.models import picture
 from vcodec.backbones import golden
 from vcodec.backbones.differences import unit_of
-from vcodec.backbones.motion import Reference, search
+from vcodec.backbones.motion import Reference, Sought, search
 from vcodec.sources import BOTH, GOLDEN, LAST, MEMORY
 
 SHAPE = (4, 6)
@@ -59,7 +59,7 @@ def test_a_block_comes_from_what_shows_it_best(wanted: int) -> None:
     now = shown(0.0)
     last, older = {LAST: (shown(0), shown(9)), BOTH: (shown(9), shown(9)), GOLDEN: (shown(12), shown(0))}[wanted]
     start, trail = torch.zeros(1, 2, *SHAPE, dtype=torch.int64), torch.zeros(1, 2, *SHAPE, dtype=torch.int64)
-    found, _, _ = search(now, Reference.of(last), start, 0.6 * 6 / 255, 6.0, older=(older, trail))
+    found, _, _ = search(now, Reference.of(last), start, 0.6 * 6 / 255, 6.0, older=(Sought(older), trail))
     assert (found[0, 2] == wanted).float().mean() > 0.8
 
 

@@ -25,7 +25,7 @@ from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
 
-__all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
+__all__ = ["Reference", "Sought", "dense_vectors", "neighbours", "rough_start", "search"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -57,6 +57,20 @@ class Reference(NamedTuple):
     def whole(luma: Tensor) -> Reference:
         """luma [1,1,H,W] in 0..1, for vectors of whole samples only."""
         return Reference(np.pad(levels(luma)[0, 0].cpu().numpy(), costs.PAD, mode="edge")[None])
+
+
+class Sought:
+    """A luma plane [1,1,H,W] in 0..1 that the search may read: made ready when it first does, and kept so."""
+
+    def __init__(self, luma: Tensor) -> None:
+        self.luma = luma
+        self._reference: Reference | None = None
+
+    def reference(self) -> Reference:
+        """As the search reads it."""
+        if self._reference is None:
+            self._reference = Reference.of(self.luma)
+        return self._reference
 
 
 def neighbours(coarse: Tensor) -> Tensor:
@@ -169,14 +183,14 @@ def search(
     step: float,
     beside: Tensor | None = None,
     before: Tensor | None = None,
-    older: tuple[Tensor, Tensor] | None = None,
+    older: tuple[Sought, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, int]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
     cur [1,1,H,W] in 0..1 with H, W multiples of 16; start: vectors to begin with [1,2,H/16,W/16];
     price: sum of absolute differences that one bit is worth; step: of quantization, 8-bit levels;
     beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse; older: the
-    golden frame [1,1,H,W] and the trail to it.
+    golden frame and the trail to it.
     Returns coarse [1,5,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
     now, price, unit = levels(cur)[0, 0].cpu().numpy(), price * 255.0, unit_of(step)
@@ -198,7 +212,7 @@ def search(
         coarse[:2] *= ~kept
     pictures, led = (ref.phases, other, ref.phases), coarse
     if older is not None:
-        plane, trail = Reference.of(older[0]).phases, older[1][0].cpu().numpy()
+        plane, trail = older[0].reference().phases, older[1][0].cpu().numpy()
         golden.choose_sources(now, ref.phases, plane, coarse, trail, price, grain, unit)
         pictures = (ref.phases, other, plane)
         led = golden.followed(torch.from_numpy(coarse)[None], older[1].cpu())[0].numpy()

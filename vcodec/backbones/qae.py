@@ -87,6 +87,7 @@ class QAEState(NamedTuple):
     memory: tuple[Tensor, Tensor]  # planes as above, since the GOP began
     golden: tuple[Tensor, Tensor]  # planes as above: the last but one of the cascade's finest
     trail: Tensor  # [B,2,H/16,W/16]: where blocks of the last frame were in the golden one
+    sought: tuple[motion.Sought, motion.Sought]  # luma of the last and the golden frame, for the encoder's search
     number: int  # of the last frame in its GOP
     scene: bool = False  # whether the memory was a remembered scene: seen under another light
 
@@ -299,7 +300,7 @@ class QAE(Backbone):
         known = [(state.luma, state.chroma)]
         if state.memory[0] is not state.luma:
             known.append(state.memory)
-        as_it_is = helper.begun(lambda: motion.Reference.of(state.luma))
+        as_it_is = helper.begun(state.sought[0].reference)
         light = torch.zeros(planes[0].shape[0], len(known), 4, dtype=torch.int64, device=planes[0].device)
         looks = (advice.lighter or state.scene, advice.lit or state.scene)
         for i, looked_at in enumerate(looks[: len(known)]):
@@ -309,11 +310,11 @@ class QAE(Backbone):
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
-        older = None if state.number < 1 else (state.golden[0], state.trail)
+        older = None if state.number < 1 else (state.sought[1], state.trail)
         coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse, older)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
-        if len(known) > 1 and coarse[:, 2].any():
+        if len(known) > 1 and (coarse[:, 2] == MEMORY).any():
             both[:, 1] = light[:, 1]
         grained = torch.tensor([grain], device=light.device)
         return {"coarse": coarse, "choice": choice, "grain": grained, "weights": both}
@@ -328,7 +329,8 @@ class QAE(Backbone):
             for i in range(self.config.scenes)
         ]
         trail = torch.zeros(1, 2, height // 16, width // 16, dtype=torch.int64)
-        return [QAEState(*scene, None, scene, scene, trail, -1, True) for scene in planes]
+        sought = [(motion.Sought(luma),) * 2 for luma, _ in planes]
+        return [QAEState(*p, None, p, p, trail, s, -1, True) for p, s in zip(planes, sought, strict=True)]
 
     def look_ahead(self, clip: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
         luma, _ = unpack_yuv420(clip[0].transpose(0, 1))
@@ -370,15 +372,24 @@ class QAE(Backbone):
             frame[latent.side["grey"], 4:] = GREY
         frame.div_(255.0)
         planes = unpack_yuv420(frame)
+        sought = motion.Sought(planes[0])
         if state is None:
             trail = torch.zeros(len(frame), 2, *(n // 16 for n in planes[0].shape[2:]), dtype=torch.int64)
-            return frame[:, :, None], QAEState(*planes, None, planes, planes, trail.to(frame.device), 0)
+            return frame[:, :, None], QAEState(
+                *planes, None, planes, planes, trail.to(frame.device), (sought, sought), 0
+            )
         coarse = latent.side["coarse"]
         renewed = state.number % GOLDEN_EVERY == 0
         older = (state.luma, state.chroma) if renewed else state.golden
         trail = golden.trailed(coarse, state.trail, renewed)
         return frame[:, :, None], state._replace(
-            luma=planes[0], chroma=planes[1], coarse=coarse, golden=older, trail=trail, number=state.number + 1
+            luma=planes[0],
+            chroma=planes[1],
+            coarse=coarse,
+            golden=older,
+            trail=trail,
+            sought=(sought, state.sought[0 if renewed else 1]),
+            number=state.number + 1,
         )
 
 

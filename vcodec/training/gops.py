@@ -26,6 +26,7 @@ from vcodec.datasets.footage import video_files
 from vcodec.entropy.tables import SymbolWriter
 from vcodec.media import open_video
 from vcodec.scale import level_of
+from vcodec.sources import MEMORY
 
 __all__ = ["GOP", "RECORDED_KS", "Group", "Material", "record"]
 
@@ -37,7 +38,8 @@ _SIZE = (256, 320)  # of what is recorded, at most
 def record(footage: Path, folder: Path, codec: str, *, gop: int = GOP, jobs: int = 1) -> None:
     """Code up to three GOPs of each clip with a codec (a name or weights), at each of RECORDED_KS: one .npz for each.
 
-    Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: whether the memory is the source beside (dy, dx).
+    Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: whether the memory is the source beside (dy, dx).  What
+    comes from the golden frame is taken to come from the last one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [(path, part, k) for path in video_files([footage]) for part in (0, 1, 2) for k in RECORDED_KS]
@@ -75,7 +77,9 @@ def _record(folder: Path, name: str, gop: int, job: tuple[Path, int, int]) -> No
 
     def watched(*args: Any) -> dict[str, Tensor]:
         side: dict[str, Tensor] = moved(*args)
-        found.append(motion.dense_vectors(side["coarse"], side["choice"])[0].numpy().astype(np.int16))
+        dense = motion.dense_vectors(side["coarse"], side["choice"])[0, :3].numpy().astype(np.int16)
+        dense[2] = dense[2] == MEMORY
+        found.append(dense)
         return side
 
     backbone._moved = watched

@@ -16,7 +16,7 @@ motion does not predict; networks of plain 3×3 convolutions, which start at zer
 A keyframe's networks run at 1/8 resolution; the loop filter runs for every frame.  Each network's first layer gets a
 learned offset for K, so that one model serves all K.
 
-The golden frame is the last but one of the cascade's finest, every eighth: alone, or in the mean with the last frame, it
+The golden frame is the last but one of the cascade's finest, every eighth: alone, or averaged with the last frame, it
 predicts what has little noise in it or shows again (golden.py).  The memory is the GOP's keyframe: what a thing that
 moves away uncovers is there.  A model of one's own footage may hold
 scenes, pictures of what its cameras see when nothing happens; a GOP may start from one in place of a keyframe.

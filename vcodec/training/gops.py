@@ -38,7 +38,7 @@ _SIZE = (256, 320)  # of what is recorded, at most
 def record(footage: Path, folder: Path, codec: str, *, gop: int = GOP, jobs: int = 1) -> None:
     """Code up to three GOPs of each clip with a codec (a name or weights), at each of RECORDED_KS: one .npz for each.
 
-    Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: whether the memory is the source beside (dy, dx).  What
+    Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: (dy, dx) and whether the memory is the source.  What
     comes from the golden frame is taken to come from the last one.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
 from vcodec.backbones.settling import CODING
+from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 from vcodec.sources import BOTH, GOLDEN, LAST, MEMORY
 
@@ -30,6 +31,8 @@ Ints = npt.NDArray[np.int64]
 _FARTHEST = 1020  # quarter samples, of a vector into the golden frame
 _SAME, _STILL = 0.3, 0.7  # about what a source costs, and a component of a correction that is zero; bits
 _OTHER = (5.0, 2.5, 1.2)  # a source by how many of the blocks above and to the left have it
+_NEAR = 1.15  # times what the last frame misses, in plain differences: what may still cost less when coded
+_TURNS = 5  # around a place in the golden frame
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])
 
 
@@ -112,15 +115,28 @@ def mixed(one: Bytes, at: int, other: Bytes, there: int, pitch: int, side: int, 
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _coded(here: Bytes, at: int, there: Bytes, moved: int, pitch: int, wide: int, unit: float) -> float:
-    """What coding a 16×16 block's differences costs, bits."""
-    first = differences.coded_16x8(here, at, there, moved, pitch, wide, unit)
-    return float(first + differences.coded_16x8(here, at + 8 * pitch, there, moved + 8 * wide, pitch, wide, unit))
+def _coded(
+    here: Bytes, at: int, there: Bytes, moved: int, pitch: int, wide: int, measure: tuple[float, float], most: float
+) -> float:
+    """What coding a 16×16 block's differences costs, or what half of them does where that is more than ``most``."""
+    half = measure[1] * differences.coded_16x8(here, at, there, moved, pitch, wide, measure[0])
+    if half >= most:
+        return float(half)
+    at, moved = at + 8 * pitch, moved + 8 * wide
+    return float(half + measure[1] * differences.coded_16x8(here, at, there, moved, pitch, wide, measure[0]))
 
 
 @njit(cache=KEPT, nogil=True)
 def choose_sources(
-    now: Bytes, last: Bytes, golden: Bytes, coarse: Ints, trail: Ints, price: float, grain: int, unit: float
+    now: Bytes,
+    last: Bytes,
+    golden: Bytes,
+    coarse: Ints,
+    trail: Ints,
+    matched: Ints,
+    price: float,
+    grain: int,
+    unit: float,
 ) -> None:
     """Which blocks of coarse [5,h,w] that come from the last frame had better come from the golden one, or both.
 
@@ -128,9 +144,10 @@ def choose_sources(
     unit_of says.
     """
     h, w = coarse.shape[1:]
-    size, pitch, coding = now.shape, last.shape[2], CODING * price
+    size, pitch, measure = now.shape, last.shape[2], (unit, CODING * price)
     here, there, older = now.reshape(-1), last.reshape(-1), golden.reshape(-1)
-    mean = np.empty(256, np.uint8)
+    limit = (RANGE >> grain) << grain
+    mean, bids, places = np.empty(256, np.uint8), np.zeros((13, 2), np.int64), np.zeros((2, h, w), np.int64)
     for y in range(h):
         for x in range(w):
             if coarse[2, y, x] == MEMORY:
@@ -138,38 +155,51 @@ def choose_sources(
             begins = 16 * (y * size[1] + x)
             up, left = coarse[2, y - 1, x] if y else LAST, coarse[2, y, x - 1] if x else LAST
             at = _place(last.shape, size, y, x, coarse[0, y, x], coarse[1, y, x])
-            most = coding * _coded(here, begins, there, at, size[1], pitch, unit)
+            most = _coded(here, begins, there, at, size[1], pitch, measure, np.inf)
             most += price * (_SAME if up == LAST and left == LAST else 1.0)
+            enough = _NEAR * differences.plain_16(here, begins, there, at, size[1], pitch, 2)
             gy, gx = _led(coarse, trail, y, x)
             found, fy, fx = LAST, 0, 0
             for source in (GOLDEN, BOTH):
                 said = price * _OTHER[(up == source) + (left == source)]
-                cy, cx, scale = fy, fx, 4 << grain
-                tried = False
-                while True:
-                    better = False
-                    oy, ox = cy, cx
-                    for i in range(0 if tried else -2, 8):
-                        dy, dx = (oy, ox) if i == -1 else (0, 0)
+                cy, cx, scale, turns = fy, fx, 2 << grain, 0
+                bids[0, 0], bids[0, 1], bids[1, 0], bids[1, 1] = 0, 0, fy, fx
+                bids[2, 0], bids[2, 1] = (
+                    ((matched[0, y, x] - gy) >> grain) << grain,
+                    ((matched[1, y, x] - gx) >> grain) << grain,
+                )
+                for i in range(2):  # where the blocks above and to the left came from
+                    ny, nx = (max(y - 1, 0), x) if i == 0 else (y, max(x - 1, 0))
+                    bids[3 + i, 0] = ((places[0, ny, nx] - gy) >> grain) << grain
+                    bids[3 + i, 1] = ((places[1, ny, nx] - gx) >> grain) << grain
+                while turns < _TURNS:
+                    oy, ox, better = cy, cx, False
+                    for i in range(-5 if turns == 0 else 0, 8):
+                        dy, dx = bids[i + 5, 0], bids[i + 5, 1]
                         if i >= 0:
                             dy, dx = oy + scale * _RING[i, 0], ox + scale * _RING[i, 1]
+                        if abs(dy) > limit or abs(dx) > limit:
+                            continue
                         cost = said + price * (_bits(dy >> grain) + _bits(dx >> grain))
                         if cost >= most:
                             continue
-                        to = _place(golden.shape, size, y, x, gy + dy, gx + dx)
-                        if source == GOLDEN:
-                            cost += coding * _coded(here, begins, older, to, size[1], pitch, unit)
-                        else:
+                        shown, to, wide = older, _place(golden.shape, size, y, x, gy + dy, gx + dx), pitch
+                        if source == BOTH:
                             mixed(there, at, older, to, pitch, 16, mean)
-                            cost += coding * _coded(here, begins, mean, 0, size[1], 16, unit)
+                            shown, to, wide = mean, 0, 16
+                        if differences.plain_16(here, begins, shown, to, size[1], wide, 2) > enough:
+                            continue
+                        cost += _coded(here, begins, shown, to, size[1], wide, measure, most - cost)
                         if cost < most:
                             most, found, cy, cx, better = cost, source, dy, dx, True
-                    tried = True
+                    turns += 1
                     if not better:
                         if scale == 1 << grain:
                             break
                         scale >>= 1
                 fy, fx = cy, cx
             coarse[2, y, x] = found
+            places[0, y, x], places[1, y, x] = gy, gx
             if found != LAST:
                 coarse[3, y, x], coarse[4, y, x] = fy, fx
+                places[0, y, x], places[1, y, x] = gy + fy, gx + fx

@@ -24,6 +24,7 @@ from vcodec.backbones import costs, golden, matching, quadrants, settling
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
+from vcodec.sources import BOTH, LAST, MEMORY
 
 __all__ = ["Reference", "Sought", "dense_vectors", "neighbours", "rough_start", "search"]
 
@@ -213,7 +214,13 @@ def search(
     pictures, led = (ref.phases, other, ref.phases), coarse
     if older is not None:
         plane, trail = older[0].reference().phases, older[1][0].cpu().numpy()
-        golden.choose_sources(now, ref.phases, plane, coarse, trail, price, grain, unit)
+        coarse[2] += BOTH * (coarse[2] == LAST)
+        way = golden.followed(torch.from_numpy(coarse)[None], older[1].cpu())[0, 3:].numpy()
+        coarse[2] *= coarse[2] == MEMORY
+        guesses = np.stack([rounded(way, grain) << grain, np.zeros_like(best)])
+        found = np.empty_like(best)
+        matching.begin(now, plane, guesses, guesses[0], found, price, grain)
+        golden.choose_sources(now, ref.phases, plane, coarse, trail, found, price, grain, unit)
         pictures = (ref.phases, other, plane)
         led = golden.followed(torch.from_numpy(coarse)[None], older[1].cpu())[0].numpy()
     choice = np.zeros([2 * n for n in sums.shape], np.int64)

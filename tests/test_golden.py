@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.models import picture
-from vcodec.backbones import golden
+from vcodec.backbones import costs, golden
 from vcodec.backbones.differences import unit_of
 from vcodec.backbones.motion import Reference, Sought, search
 from vcodec.sources import BOTH, GOLDEN, LAST, MEMORY
@@ -24,9 +24,9 @@ def coarse(dy: int, dx: int, source: int = LAST) -> torch.Tensor:
 
 def test_a_trail_adds_up() -> None:
     """Over some frames that move alike the trail is the sum of their vectors since the golden frame."""
-    trail = torch.zeros(1, 2, *SHAPE, dtype=torch.int64)
+    trail = torch.zeros(1, 4, *SHAPE, dtype=torch.int64)
     for step, (dy, dx) in enumerate([(40, -8), (0, 4), (-4, 12)]):
-        trail = golden.trailed(coarse(dy, dx), trail, renewed=step == 0)
+        trail = golden.handed_on(coarse(dy, dx), trail, renewed=step == 0)
     inner = trail[0, :, 1:-1, 1:-1]
     assert (inner[0] == 36).all() and (inner[1] == 8).all()
     led = golden.followed(coarse(4, 4, BOTH), trail)
@@ -36,13 +36,13 @@ def test_a_trail_adds_up() -> None:
 
 def test_a_correction_stays_on_the_trail() -> None:
     """What a block says of where it was is what the next frame's blocks start from; the memory does not move."""
-    trail = torch.zeros(1, 2, *SHAPE, dtype=torch.int64)
+    trail = torch.zeros(1, 4, *SHAPE, dtype=torch.int64)
     corrected = coarse(0, 0, GOLDEN)
     corrected[:, 3] = 6
     corrected[:, 2, 0, 0] = MEMORY
-    after = golden.trailed(corrected, trail, renewed=False)
+    after = golden.handed_on(corrected, trail, renewed=False)
     assert after[0, 0, 0, 0] == 0 and (after[0, 0].flatten()[1:] == 6).all() and not after[0, 1].any()
-    assert not golden.trailed(corrected, after, renewed=True).any()
+    assert not golden.handed_on(corrected, after, renewed=True).any()
 
 
 @pytest.mark.parametrize("wanted", [LAST, BOTH, GOLDEN])
@@ -58,8 +58,8 @@ def test_a_block_comes_from_what_shows_it_best(wanted: int) -> None:
 
     now = shown(0.0)
     last, older = {LAST: (shown(0), shown(9)), BOTH: (shown(9), shown(9)), GOLDEN: (shown(12), shown(0))}[wanted]
-    start, trail = torch.zeros(1, 2, *SHAPE, dtype=torch.int64), torch.zeros(1, 2, *SHAPE, dtype=torch.int64)
-    found, _, _ = search(now, Reference.of(last), start, 0.6 * 6 / 255, 6.0, older=(Sought(older), trail))
+    start, way = torch.zeros(1, 2, *SHAPE, dtype=torch.int64), torch.zeros(1, 4, *SHAPE, dtype=torch.int64)
+    found, _, _ = search(now, Reference.of(last), start, 0.6 * 6 / 255, 6.0, older=(Sought(older), way))
     assert (found[0, 2] == wanted).float().mean() > 0.8
 
 
@@ -71,9 +71,10 @@ def test_corrections_find_what_the_trail_missed() -> None:
     last = torch.full_like(now, 0.5)
     now8 = np.ascontiguousarray((now[0, 0] * 255).round().to(torch.uint8).numpy())
     field = coarse(0, 0)[0].numpy()
-    trail = np.zeros((2, *SHAPE), np.int64)
-    trail[1] = -20  # it should say -16
+    way = np.zeros((4, *SHAPE), np.int64)
+    way[1] = -20  # it should say -16
+    none = np.zeros((2, *SHAPE), np.int64)
     references = [Reference.of(x).phases for x in (last, older)]
-    golden.choose_sources(now8, *references, field, trail, 4.0, 1, unit_of(6.0))
+    golden.choose_sources(now8, *references, field, costs.nowhere(none), way, none, 4.0, 1, unit_of(6.0))
     inner = field[:, 1:-1, 1:-1]
     assert (inner[2] == GOLDEN).all() and (inner[4] == 4).all() and not inner[3].any()

@@ -273,7 +273,7 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     before = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 2, shape)])
     contexts = Contexts(trees, Frame.of(24, 6), past_of(before, rng.integers(0, 10, shape)))
     source = rng.integers(0, 4, (1, *shape))
-    maps[:2] *= source != MEMORY
+    maps[:2] *= (source & 1) == 0
     moved = np.concatenate([maps[:2], source, maps[2:]])
     corrections = rng.integers(-20, 21, (2, *shape)) * (source > MEMORY)
     coarse = np.concatenate([maps[:2] // 100, source, corrections // 10])

@@ -5,7 +5,8 @@ known: its own vector leads to the last frame, and what that place was made of l
 from the golden frame needs to say only that it is, and a small correction of where.
 
 coarse [5,h,w] of 16×16 blocks: vector (dy, dx) to the last frame, source, correction (dy, dx) of where in the golden
-frame.  All in quarter samples, multiples of the frame's grain.
+frame.  All in quarter samples, multiples of the frame's grain.  A block from the golden frame alone sends no vector to
+the last one: the trail, and how the last frame moved there, say where it is looked for.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from numba import njit
 from torch import Tensor
 
 from vcodec.backbones import differences
-from vcodec.backbones.costs import inside, place_of
+from vcodec.backbones.costs import bits_of, inside, place_of, surroundings
+from vcodec.backbones.matching import VECTORS
 from vcodec.backbones.settling import CODING
 from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 from vcodec.sources import BOTH, GOLDEN, LAST, MEMORY
 
-__all__ = ["choose_sources", "followed", "mixed", "trailed"]
+__all__ = ["choose_sources", "followed", "handed_on", "mixed"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -37,60 +39,68 @@ _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), 
 
 
 @njit(cache=KEPT, nogil=True)
-def _led(coarse: Ints, trail: Ints, y: int, x: int) -> tuple[int, int]:
-    """Where in the golden frame the block at (y, x) was, by its vector and the trail of what is there."""
+def _led(coarse: Ints, source: int, way: Ints, y: int, x: int) -> tuple[int, int]:
+    """Where in the golden frame the block at (y, x) was, by its vector and the trail of what is there.
+
+    way [4,h,w]: the trail of the last frame's blocks to the golden frame, and their vectors.
+    """
     h, w = coarse.shape[1:]
+    if source == GOLDEN:
+        return way[0, y, x] + way[2, y, x], way[1, y, x] + way[3, y, x]
     dy, dx = coarse[0, y, x], coarse[1, y, x]
     by, bx = min(max((64 * y + 32 + dy) >> 6, 0), h - 1), min(max((64 * x + 32 + dx) >> 6, 0), w - 1)
-    return dy + trail[0, by, bx], dx + trail[1, by, bx]
+    return dy + way[0, by, bx], dx + way[1, by, bx]
 
 
 @njit(cache=KEPT, nogil=True)
-def _follow(coarse: Ints, trail: Ints, out: Ints) -> None:
-    """coarse [5,h,w] and trail [2,h,w], which leads from the last frame's blocks to the golden frame -> out [5,h,w].
-
-    out: as coarse, with the vector into the golden frame in place of its correction (0 where it is not used).
-    """
+def _follow(coarse: Ints, way: Ints, out: Ints) -> None:
+    """As followed, of one picture."""
     for y in range(coarse.shape[1]):
         for x in range(coarse.shape[2]):
             out[:3, y, x], out[3:, y, x] = coarse[:3, y, x], 0
             if coarse[2, y, x] >= BOTH:
-                dy, dx = _led(coarse, trail, y, x)
+                dy, dx = _led(coarse, coarse[2, y, x], way, y, x)
                 out[3, y, x] = min(max(dy + coarse[3, y, x], -_FARTHEST), _FARTHEST)
                 out[4, y, x] = min(max(dx + coarse[4, y, x], -_FARTHEST), _FARTHEST)
 
 
 @njit(cache=KEPT, nogil=True)
-def _handed_on(coarse: Ints, trail: Ints, renewed: bool, out: Ints) -> None:
-    """The trail out [2,h,w] of a frame's own blocks; renewed: the last frame is golden from now on."""
+def _hand_on(coarse: Ints, way: Ints, renewed: bool, out: Ints) -> None:
+    """As handed_on, of one picture."""
     for y in range(coarse.shape[1]):
         for x in range(coarse.shape[2]):
-            dy, dx = coarse[0, y, x], coarse[1, y, x]
-            if coarse[2, y, x] == MEMORY:
-                dy, dx = 0, 0
-            elif not renewed:
-                dy, dx = _led(coarse, trail, y, x)
-                if coarse[2, y, x] >= BOTH:
+            source = coarse[2, y, x]
+            vy, vx = coarse[0, y, x], coarse[1, y, x]
+            if source == GOLDEN:
+                vy, vx = way[2, y, x], way[3, y, x]
+            dy, dx = vy, vx
+            if not renewed and source != MEMORY:
+                dy, dx = _led(coarse, source, way, y, x)
+                if source >= BOTH:
                     dy, dx = dy + coarse[3, y, x], dx + coarse[4, y, x]
             out[0, y, x] = min(max(dy, -_FARTHEST), _FARTHEST)
             out[1, y, x] = min(max(dx, -_FARTHEST), _FARTHEST)
+            out[2, y, x], out[3, y, x] = vy, vx
 
 
-def followed(coarse: Tensor, trail: Tensor) -> Tensor:
-    """coarse [B,5,h,w] under trails [B,2,h,w]: with vectors into the golden frame, 0 where there are none."""
+def followed(coarse: Tensor, way: Tensor) -> Tensor:
+    """coarse [B,5,h,w] under ways [B,4,h,w]: with vectors into the golden frame, 0 where there are none."""
     if not (coarse[:, 2] >= BOTH).any():
         return coarse
     out = np.empty(coarse.shape, np.int64)
-    for one, way, to in zip(coarse.cpu().numpy(), trail.cpu().numpy(), out, strict=True):
-        _follow(one, way, to)
+    for one, led, to in zip(coarse.cpu().numpy(), way.cpu().numpy(), out, strict=True):
+        _follow(one, led, to)
     return torch.from_numpy(out).to(coarse.device)
 
 
-def trailed(coarse: Tensor, trail: Tensor, renewed: bool) -> Tensor:
-    """The trails [B,2,h,w] after a frame; renewed: the frame before it is golden from now on."""
-    out = np.empty(trail.shape, np.int64)
-    for one, way, to in zip(coarse.cpu().numpy(), trail.cpu().numpy(), out, strict=True):
-        _handed_on(one, way, renewed, to)
+def handed_on(coarse: Tensor, way: Tensor, renewed: bool) -> Tensor:
+    """The ways [B,4,h,w] after a frame; renewed: the frame before it is golden from now on.
+
+    A way is where blocks of the last frame were in the golden one, and their own vectors.
+    """
+    out = np.empty(way.shape, np.int64)
+    for one, led, to in zip(coarse.cpu().numpy(), way.cpu().numpy(), out, strict=True):
+        _hand_on(one, led, renewed, to)
     return torch.from_numpy(out).to(coarse.device)
 
 
@@ -132,7 +142,8 @@ def choose_sources(
     last: Bytes,
     golden: Bytes,
     coarse: Ints,
-    trail: Ints,
+    past: Ints,
+    way: Ints,
     matched: Ints,
     price: float,
     grain: int,
@@ -140,14 +151,16 @@ def choose_sources(
 ) -> None:
     """Which blocks of coarse [5,h,w] that come from the last frame had better come from the golden one, or both.
 
-    last, golden: planes at every quarter sample; price: sum of absolute differences that a bit is worth; unit: as
-    unit_of says.
+    last, golden: planes at every quarter sample; past [2,h,w]: the last frame's vectors, or what none is equal to;
+    matched [2,h,w]: vectors into the golden frame that may serve; price: sum of absolute differences that a bit is
+    worth; unit: as unit_of says.
     """
     h, w = coarse.shape[1:]
     size, pitch, measure = now.shape, last.shape[2], (unit, CODING * price)
     here, there, older = now.reshape(-1), last.reshape(-1), golden.reshape(-1)
     limit = (RANGE >> grain) << grain
     mean, bids, places = np.empty(256, np.uint8), np.zeros((13, 2), np.int64), np.zeros((2, h, w), np.int64)
+    best = coarse[:2].copy()  # a block from the golden frame counts as if it moved as the search has it
     for y in range(h):
         for x in range(w):
             if coarse[2, y, x] == MEMORY:
@@ -156,28 +169,29 @@ def choose_sources(
             up, left = coarse[2, y - 1, x] if y else LAST, coarse[2, y, x - 1] if x else LAST
             at = _place(last.shape, size, y, x, coarse[0, y, x], coarse[1, y, x])
             most = _coded(here, begins, there, at, size[1], pitch, measure, np.inf)
-            most += price * (_SAME if up == LAST and left == LAST else 1.0)
+            sent = 0.0
+            for c in range(2):
+                sent += price * VECTORS * bits_of(best[c, y, x], surroundings(best, past, c, y, x, grain), grain)
+            most += sent + price * (_SAME if up == LAST and left == LAST else 1.0)
             enough = _NEAR * differences.plain_16(here, begins, there, at, size[1], pitch, 2)
-            gy, gx = _led(coarse, trail, y, x)
             found, fy, fx = LAST, 0, 0
             for source in (GOLDEN, BOTH):
-                said = price * _OTHER[(up == source) + (left == source)]
-                cy, cx, scale, turns = fy, fx, 2 << grain, 0
-                bids[0, 0], bids[0, 1], bids[1, 0], bids[1, 1] = 0, 0, fy, fx
-                bids[2, 0], bids[2, 1] = (
-                    ((matched[0, y, x] - gy) >> grain) << grain,
-                    ((matched[1, y, x] - gx) >> grain) << grain,
-                )
-                for i in range(2):  # where the blocks above and to the left came from
-                    ny, nx = (max(y - 1, 0), x) if i == 0 else (y, max(x - 1, 0))
-                    bids[3 + i, 0] = ((places[0, ny, nx] - gy) >> grain) << grain
-                    bids[3 + i, 1] = ((places[1, ny, nx] - gx) >> grain) << grain
+                gy, gx = _led(coarse, source, way, y, x)
+                said = price * _OTHER[(up == source) + (left == source)] + (sent if source == BOTH else 0.0)
+                cy, cx, scale, turns = 0, 0, 2 << grain, 0
+                bids[0, 0], bids[0, 1] = 0, 0
+                for i in range(4):  # where it is matched, where the blocks above, to the left and this came from
+                    ny, nx = (max(y - 1, 0), x) if i == 1 else (y, max(x - 1, 0)) if i == 2 else (y, x)
+                    sy, sx = (matched[0, y, x], matched[1, y, x]) if i == 0 else (places[0, ny, nx], places[1, ny, nx])
+                    bids[1 + i, 0], bids[1 + i, 1] = ((sy - gy) >> grain) << grain, ((sx - gx) >> grain) << grain
+                better = False
                 while turns < _TURNS:
-                    oy, ox, better = cy, cx, False
-                    for i in range(-5 if turns == 0 else 0, 8):
-                        dy, dx = bids[i + 5, 0], bids[i + 5, 1]
-                        if i >= 0:
-                            dy, dx = oy + scale * _RING[i, 0], ox + scale * _RING[i, 1]
+                    if turns:
+                        for i in range(8):
+                            bids[i, 0], bids[i, 1] = cy + scale * _RING[i, 0], cx + scale * _RING[i, 1]
+                    better = False
+                    for i in range(8 if turns else 5):
+                        dy, dx = bids[i, 0], bids[i, 1]
                         if abs(dy) > limit or abs(dx) > limit:
                             continue
                         cost = said + price * (_bits(dy >> grain) + _bits(dx >> grain))
@@ -192,14 +206,16 @@ def choose_sources(
                         cost += _coded(here, begins, shown, to, size[1], wide, measure, most - cost)
                         if cost < most:
                             most, found, cy, cx, better = cost, source, dy, dx, True
+                            fy, fx, places[0, y, x], places[1, y, x] = dy, dx, gy + dy, gx + dx
                     turns += 1
-                    if not better:
+                    if not better and turns > 1:
                         if scale == 1 << grain:
                             break
                         scale >>= 1
-                fy, fx = cy, cx
             coarse[2, y, x] = found
-            places[0, y, x], places[1, y, x] = gy, gx
-            if found != LAST:
-                coarse[3, y, x], coarse[4, y, x] = fy, fx
-                places[0, y, x], places[1, y, x] = gy + fy, gx + fx
+            if found == LAST:
+                places[0, y, x], places[1, y, x] = _led(coarse, BOTH, way, y, x)
+                continue
+            coarse[3, y, x], coarse[4, y, x] = fy, fx
+            if found == GOLDEN:
+                coarse[0, y, x], coarse[1, y, x] = 0, 0

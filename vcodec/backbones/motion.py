@@ -24,7 +24,7 @@ from vcodec.backbones import costs, golden, matching, quadrants, settling
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
-from vcodec.sources import BOTH, LAST, MEMORY
+from vcodec.sources import BOTH
 
 __all__ = ["Reference", "Sought", "dense_vectors", "neighbours", "rough_start", "search"]
 
@@ -191,7 +191,7 @@ def search(
     cur [1,1,H,W] in 0..1 with H, W multiples of 16; start: vectors to begin with [1,2,H/16,W/16];
     price: sum of absolute differences that one bit is worth; step: of quantization, 8-bit levels;
     beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse; older: the
-    golden frame and the trail to it.
+    golden frame and the way to it.
     Returns coarse [1,5,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
     now, price, unit = levels(cur)[0, 0].cpu().numpy(), price * 255.0, unit_of(step)
@@ -213,14 +213,15 @@ def search(
         coarse[:2] *= ~kept
     pictures, led = (ref.phases, other, ref.phases), coarse
     if older is not None:
-        plane, trail = older[0].reference().phases, older[1][0].cpu().numpy()
-        coarse[2] += BOTH * (coarse[2] == LAST)
-        way = golden.followed(torch.from_numpy(coarse)[None], older[1].cpu())[0, 3:].numpy()
-        coarse[2] *= coarse[2] == MEMORY
-        guesses = np.stack([rounded(way, grain) << grain, np.zeros_like(best)])
+        plane, way = older[0].reference().phases, older[1][0].cpu().numpy()
+        both = coarse.copy()
+        both[2] = BOTH
+        guess = golden.followed(torch.from_numpy(both)[None], older[1].cpu())[0, 3:].numpy()
+        guesses = np.stack([rounded(guess, grain) << grain, np.zeros_like(best)])
         found = np.empty_like(best)
         matching.begin(now, plane, guesses, guesses[0], found, price, grain)
-        golden.choose_sources(now, ref.phases, plane, coarse, trail, found, price, grain, unit)
+        past = costs.nowhere(best) if before is None else known[-1]
+        golden.choose_sources(now, ref.phases, plane, coarse, past, way, found, price, grain, unit)
         pictures = (ref.phases, other, plane)
         led = golden.followed(torch.from_numpy(coarse)[None], older[1].cpu())[0].numpy()
     choice = np.zeros([2 * n for n in sums.shape], np.int64)

@@ -89,7 +89,7 @@ class QAEState(NamedTuple):
     coarse: Tensor | None  # [B,5,H/16,W/16] (golden.py), None after a keyframe
     memory: tuple[Tensor, Tensor]  # planes as above, since the GOP began
     golden: tuple[Tensor, Tensor]  # planes as above: the last but one of the cascade's finest
-    trail: Tensor  # [B,2,H/16,W/16]: where blocks of the last frame were in the golden one
+    way: Tensor  # [B,4,H/16,W/16]: where blocks of the last frame were in the golden one, and their vectors
     sought: tuple[motion.Sought, motion.Sought]  # luma of the last and the golden frame, for the encoder's search
     number: int  # of the last frame in its GOP
     scene: bool = False  # whether the memory was a remembered scene: seen under another light
@@ -273,7 +273,7 @@ class QAE(Backbone):
     @staticmethod
     def _compensated(side: dict[str, Tensor], state: QAEState) -> tuple[Tensor, Tensor]:
         """Planes that motion predicts."""
-        vectors = motion.dense_vectors(golden.followed(side["coarse"], state.trail), side["choice"])
+        vectors = motion.dense_vectors(golden.followed(side["coarse"], state.way), side["choice"])
         source, used = vectors[:, 2:3], side["coarse"][:, 2]
         references = [weighted(state.luma, state.chroma, side["weights"][:, 0])]
         if (used == MEMORY).any():
@@ -313,7 +313,7 @@ class QAE(Backbone):
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
-        older = None if state.number < 1 else (state.sought[1], state.trail)
+        older = None if state.number < 1 else (state.sought[1], state.way)
         coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse, older)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
@@ -331,9 +331,9 @@ class QAE(Backbone):
             (self.scene_luma[i : i + 1] / 255.0, self.scene_chroma[i : i + 1] / 255.0)
             for i in range(self.config.scenes)
         ]
-        trail = torch.zeros(1, 2, height // 16, width // 16, dtype=torch.int64)
+        way = torch.zeros(1, 4, height // 16, width // 16, dtype=torch.int64)
         sought = [(motion.Sought(luma),) * 2 for luma, _ in planes]
-        return [QAEState(*p, None, p, p, trail, s, -1, True) for p, s in zip(planes, sought, strict=True)]
+        return [QAEState(*p, None, p, p, way, s, -1, True) for p, s in zip(planes, sought, strict=True)]
 
     def look_ahead(self, clip: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
         luma, _ = unpack_yuv420(clip[0].transpose(0, 1))
@@ -377,20 +377,18 @@ class QAE(Backbone):
         planes = unpack_yuv420(frame)
         sought = motion.Sought(planes[0])
         if state is None:
-            trail = torch.zeros(len(frame), 2, *(n // 16 for n in planes[0].shape[2:]), dtype=torch.int64)
-            return frame[:, :, None], QAEState(
-                *planes, None, planes, planes, trail.to(frame.device), (sought, sought), 0
-            )
+            way = torch.zeros(len(frame), 4, *(n // 16 for n in planes[0].shape[2:]), dtype=torch.int64)
+            return frame[:, :, None], QAEState(*planes, None, planes, planes, way.to(frame.device), (sought, sought), 0)
         coarse = latent.side["coarse"]
         renewed = state.number % GOLDEN_EVERY == 0
         older = (state.luma, state.chroma) if renewed else state.golden
-        trail = golden.trailed(coarse, state.trail, renewed)
+        way = golden.handed_on(coarse, state.way, renewed)
         return frame[:, :, None], state._replace(
             luma=planes[0],
             chroma=planes[1],
             coarse=coarse,
             golden=older,
-            trail=trail,
+            way=way,
             sought=(sought, state.sought[0 if renewed else 1]),
             number=state.number + 1,
         )

@@ -210,7 +210,7 @@ def code_maps(
     """Code integer maps together; returns them [C,h,w].
 
     names: ("source",) or ("dy", "dx", "activity"); maps [C,h,w] to write, None to read; still [h,w]: the source where
-    that is known; where it is the memory, dy and dx are 0 and not coded.
+    that is known; where it is odd, dy and dx are 0 and not coded.
     """
     trees, frame, past = contexts
     h, w = shape
@@ -229,7 +229,7 @@ def code_maps(
         look_at_map(number, targets, around, frame, activity, source, past.activity, past.source, common)
         guess, deltas = np.empty((2, len(targets)), np.int64), np.zeros((2, len(targets)), np.int64)
         guessed(known, targets, around, moves, source, past.motion, guess)
-        sent = source[targets] != MEMORY
+        sent = (source[targets] & 1) == 0
         for c, kind in enumerate(names[:2]):
             seen, turn = common.copy(), np.empty(len(targets), np.int64)
             look_at_vectors(c, known, targets, around, moves, guess, past.motion, past.spread, deltas[0], turn, seen)

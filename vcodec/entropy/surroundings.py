@@ -155,7 +155,7 @@ def guessed(known: bool, targets: Ints, around: Ints, maps: Ints, source: Ints, 
         best, least = -1, 1 << 40
         for c in range(4 if known else 0):
             y, x = maps[0, around[c, i]], maps[1, around[c, i]]
-            cost = (source[around[c, i]] == MEMORY) * _MEMORY_FAR
+            cost = (source[around[c, i]] & 1) * _MEMORY_FAR
             for other in range(5):
                 v = maps[0, around[other, i]] if other < 4 else past[0, at]
                 u = maps[1, around[other, i]] if other < 4 else past[1, at]

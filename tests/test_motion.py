@@ -13,7 +13,7 @@ from numba import njit
 from torch import Tensor
 
 from tests.models import picture
-from vcodec.backbones import compensation, costs, differences, matching, motion
+from vcodec.backbones import compensation, costs, differences, matching, motion, settling
 from vcodec.backbones.compensation import MARGIN, compensate
 from vcodec.backbones.differences import unit_of
 from vcodec.backbones.lookahead import look_ahead, rough_motion
@@ -115,13 +115,16 @@ def test_quarter_samples_are_exact() -> None:
 
 
 def test_the_search_pays_for_its_vectors() -> None:
-    """What refine finds costs no more than what it began with, and its sums are those of its vectors."""
+    """What settles costs no more than what it began with, and its sums are those of its vectors."""
     clip = sliding(2, step=1)
     reference, now = Reference.of(clip[:1]), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
     still, best = np.zeros((1, 2, 4, 6), np.int64), np.zeros((2, 4, 6), np.int64)
-    nowhere, worth = costs.nowhere(best), unit_of(10.0)
-    before, most = matching.refine(now, reference.phases, still, nowhere, best, 1e9, 0, worth)  # nothing pays
-    sums, least = matching.refine(now, reference.phases, still, nowhere, best, 4.0, 0, worth)
+    nowhere, unit, found = costs.nowhere(best), unit_of(10.0), []
+    for price in (1e9, 4.0):  # nothing pays at first
+        matching.begin(now, reference.phases, still, nowhere, best, price, 0)
+        cost = settling.settle(now, reference.phases, best, nowhere, price, 0, unit, 2, 2)
+        found.append((matching.misses(now, reference.phases, best), cost))
+    (before, most), (sums, least) = found
     assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum() and least < most
     for y, x in np.ndindex(4, 6):
         dy, dx = (int(best[i, y, x]) for i in (0, 1))
@@ -133,12 +136,14 @@ def test_the_search_pays_for_its_vectors() -> None:
 
 @pytest.mark.parametrize("grain", GRAINS)
 def test_vectors_are_whole_grains(grain: int) -> None:
-    """What refine finds at a grain are multiples of it, within the range, whatever it begins with."""
+    """What the search finds at a grain are multiples of it, within the range, whatever it begins with."""
     rng = np.random.default_rng(grain)
     clip = torch.from_numpy(rng.integers(0, 256, (2, 1, 64, 96))).float() / 255
     others = rounded(rng.integers(-255, 256, (3, 2, 4, 6)), grain) << grain
     best, now = np.zeros((2, 4, 6), np.int64), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
-    matching.refine(now, Reference.of(clip[:1]).phases, others, others[0], best, 2.0, grain, unit_of(10.0))
+    planes = Reference.of(clip[:1]).phases
+    matching.begin(now, planes, others, others[0], best, 2.0, grain)
+    settling.settle(now, planes, best, others[0], 2.0, grain, unit_of(10.0), 2, 2)
     assert not (best % (1 << grain)).any() and np.abs(best).max() <= RANGE
     assert np.abs((rounded(best + (1 << grain >> 2), grain) << grain) - best).max() == 0
 

@@ -16,7 +16,6 @@ from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 
 __all__ = [
-    "NEAR",
     "NOWHERE",
     "PAD",
     "all_bits",
@@ -74,10 +73,7 @@ _COSTS = (
     ),
 )
 _HALVES = np.arange(8 * (RANGE + 1)) / 2  # of grains
-_BITS = np.stack(
-    [np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for row in _COSTS for c in row]
-)
-NEAR = 1.15  # times what is there, in plain differences: what may still cost less when coded
+_BITS = np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for row in _COSTS for c in row])
 NOWHERE = 1 << 20  # a component that none is equal to
 
 
@@ -152,7 +148,7 @@ def coded(
 def bits_of(v: int, known: Known, grain: int) -> float:
     """What a component v costs among its surroundings."""
     up, down, left, right, before, middle, kind = known
-    if v == up or v == down or v == left or v == right:
+    if v in (up, down, left, right):
         kind += 2
     if v == before:
         kind += 1

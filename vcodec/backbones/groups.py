@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.costs import NEAR, bits_around, coded, moved_to, plainly
+from vcodec.backbones.costs import bits_around, coded, moved_to, plainly
 from vcodec.loops import KEPT
 
 __all__ = ["GROUPS", "together"]
@@ -20,7 +20,8 @@ Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 Sizes = tuple[int, int, int, int, int]
 
-GROUPS = (4, 2)  # blocks at a side of a group, in turn
+GROUPS = (8, 4, 2)  # blocks at a side of a group, in turn
+_NEAR = 1.3  # times what is there, in plain differences: what may still cost less when coded
 
 
 @njit(cache=KEPT, nogil=True)
@@ -128,7 +129,7 @@ def together(
                 old[:] = group
                 bits = price * bits_around(best, past, (y, x), size, grain)
                 least = sums[y : y + size, x : x + size].sum() + bits
-                near = 1.3 * (plain[y : y + size, x : x + size].sum() + bits)
+                near = _NEAR * (plain[y : y + size, x : x + size].sum() + bits)
                 found = -1
                 for k in range(count):
                     dy, dx = bids[k, 0], bids[k, 1]

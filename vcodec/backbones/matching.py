@@ -3,8 +3,9 @@
     now ──┐
     last ─┴► coarse_start: every other displacement at a quarter of the size
                  └─► refine_whole: whole samples           (looking ahead, between source frames)
-                        └─► refine: as fine as is asked    (in the decoded frame)
-                               └─► whose vector each 8×8 block takes  (quadrants.py)
+                        └─► begin: as fine as is asked    (in the decoded frame)
+                               └─► settle: by what coding costs  (settling.py)
+                                      └─► whose vector each 8×8 block takes  (quadrants.py)
 
 Vectors are (dy, dx) in quarter samples, one for each 16×16 block: [2,h,w]; those of a frame are multiples of 1 << its
 grain.  A vector costs what it differs by from the middle of its four neighbours', as it is sent, in grains;
@@ -18,26 +19,22 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.costs import (
-    NEAR,
-    NOWHERE,
-    all_bits,
-    bits_of,
-    coded,
-    moved_to,
-    plainly,
-    surroundings,
-)
-from vcodec.backbones.groups import GROUPS, together
+from vcodec.backbones.costs import NOWHERE, all_bits, bits_of, moved_to, plainly, surroundings
 from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 
 __all__ = [
-    "CODING",
+    "VECTORS",
+    "begin",
+    "borrow",
     "coarse_start",
     "interpolate",
-    "refine",
+    "misses",
     "refine_whole",
+    "ring",
+    "sizes_of",
+    "sums_of",
+    "within",
 ]
 
 Bytes = npt.NDArray[np.uint8]
@@ -45,9 +42,8 @@ Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 Sizes = tuple[int, int, int, int, int]  # of a frame, then of planes
 
-_ROUNDS = 4
-_GROUPED = 2  # of these, after which groups of blocks are tried
-_SHARE, CODING = 0.5, 0.4  # of the price of a bit: for vectors, for what coding costs beside them; by measurement
+
+VECTORS = 0.5  # of the price of a bit, for vectors, by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
 
@@ -111,13 +107,13 @@ def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _sizes(now: Bytes, planes: Bytes) -> Sizes:
+def sizes_of(now: Bytes, planes: Bytes) -> Sizes:
     """Of a frame and planes."""
     return now.shape[0], now.shape[1], planes.shape[0], planes.shape[1], planes.shape[2]
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _within(count: int, grain: int) -> int:
+def within(count: int, grain: int) -> int:
     """The largest component of a vector into so many planes."""
     return ((RANGE if count > 1 else RANGE - RANGE % 4) >> grain) << grain
 
@@ -139,7 +135,7 @@ def _visit(
 ) -> None:
     """Take the plainly cheapest of the first so many bids [n,2] for the block ``at``, if cheaper than what it has."""
     y, x = at
-    limit = _within(sizes[2], grain)
+    limit = within(sizes[2], grain)
     down, right = surroundings(best, past, 0, y, x, grain), surroundings(best, past, 1, y, x, grain)
     vy, vx = best[0, y, x], best[1, y, x]
     most = sums[y, x] + price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
@@ -157,49 +153,8 @@ def _visit(
     best[0, y, x], best[1, y, x] = vy, vx
 
 
-@njit(cache=KEPT, nogil=True)
-def _weigh(
-    here: Bytes,
-    there: Bytes,
-    sizes: Sizes,
-    best: Ints,
-    past: Ints,
-    sums: Sums,
-    plain: Sums,
-    at: tuple[int, int],
-    bids: Ints,
-    count: int,
-    price: float,
-    grain: int,
-    measure: tuple[float, float],
-) -> None:
-    """As _visit, by what coding costs; plain follows: what is plainly farther off need not be transformed."""
-    y, x = at
-    limit = _within(sizes[2], grain)
-    down, right = surroundings(best, past, 0, y, x, grain), surroundings(best, past, 1, y, x, grain)
-    vy, vx = best[0, y, x], best[1, y, x]
-    had = price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
-    most, near = sums[y, x] + had, NEAR * (plain[y, x] + had)
-    for i in range(count):
-        dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
-        if dy == vy and dx == vx:
-            continue
-        bits = price * (bits_of(dy, down, grain) + bits_of(dx, right, grain))
-        if bits >= most:
-            continue
-        moved = moved_to(sizes, y, x, dy, dx)
-        off = plainly(here, there, sizes, y, x, moved, False)
-        if off + bits > near:
-            continue
-        total = coded(here, there, sizes, y, x, moved, most - bits, measure)
-        if total + bits < most:
-            vy, vx, most = dy, dx, total + bits
-            sums[y, x], plain[y, x] = total, off
-    best[0, y, x], best[1, y, x] = vy, vx
-
-
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _ring(best: Ints, y: int, x: int, scale: int, bids: Ints) -> None:
+def ring(best: Ints, y: int, x: int, scale: int, bids: Ints) -> None:
     """Bids around a block's vector: eight."""
     for i in range(8):
         for c in range(2):
@@ -207,7 +162,7 @@ def _ring(best: Ints, y: int, x: int, scale: int, bids: Ints) -> None:
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _borrow(best: Ints, y: int, x: int, grain: int, bids: Ints) -> None:
+def borrow(best: Ints, y: int, x: int, grain: int, bids: Ints) -> None:
     """Bids from a block's neighbours: those at its sides, those at its corners, what four of them predict: nine."""
     h, w = best.shape[1:]
     for i in range(8):
@@ -218,7 +173,7 @@ def _borrow(best: Ints, y: int, x: int, grain: int, bids: Ints) -> None:
 
 
 @njit(cache=KEPT, nogil=True)
-def _sums(here: Bytes, there: Bytes, sizes: Sizes, best: Ints, whole: bool) -> Sums:
+def sums_of(here: Bytes, there: Bytes, sizes: Sizes, best: Ints, whole: bool) -> Sums:
     """What each block plainly misses under its vector [h,w]."""
     sums = np.empty(best.shape[1:], np.float64)
     for y in range(best.shape[1]):
@@ -247,9 +202,9 @@ def _walk(
         for y in range(best.shape[1]):
             for x in range(best.shape[2]):
                 if scale:
-                    _ring(best, y, x, scale, bids)
+                    ring(best, y, x, scale, bids)
                 else:
-                    _borrow(best, y, x, grain, bids)
+                    borrow(best, y, x, grain, bids)
                 _visit(here, there, sizes, best, past, sums, (y, x), bids, count, price, whole, grain)
 
 
@@ -277,10 +232,10 @@ def _try(
 @njit(cache=KEPT, nogil=True)
 def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: float) -> Sums:
     """From no motion and others [n,2,h,w] to whole-sample vectors best [2,h,w]; gives what they miss [h,w]."""
-    here, there, sizes = now.reshape(-1), planes.reshape(-1), _sizes(now, planes)
+    here, there, sizes = now.reshape(-1), planes.reshape(-1), sizes_of(now, planes)
     best[:] = 0
     past = np.full_like(best, NOWHERE)
-    sums = _sums(here, there, sizes, best, False)
+    sums = sums_of(here, there, sizes, best, False)
     _try(here, there, sizes, best, past, sums, others, price, False, 0)
     steps = np.array([(16, 8), (0, 4), (8, 4), (4, 4), (0, 4)])
     _walk(here, there, sizes, best, past, sums, steps, price, False, 0)
@@ -288,80 +243,28 @@ def refine_whole(now: Bytes, planes: Bytes, others: Ints, best: Ints, price: flo
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle(
-    here: Bytes,
-    there: Bytes,
-    sizes: Sizes,
-    best: Ints,
-    past: Ints,
-    price: float,
-    grain: int,
-    measure: tuple[float, float],
-) -> Sums:
-    """Go round the blocks, by what coding costs, until nothing around a block has changed since its last turn."""
-    h, w = best.shape[1:]
-    plain = _sums(here, there, sizes, best, False)
-    sums = np.empty((h, w), np.float64)
-    for y in range(h):
-        for x in range(w):
-            moved = moved_to(sizes, y, x, best[0, y, x], best[1, y, x])
-            sums[y, x] = coded(here, there, sizes, y, x, moved, np.inf, measure)
-    bids = np.empty((9, 2), np.int64)
-    changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn
-    for turn in range(1, _ROUNDS + 1):
-        for y in range(h):
-            for x in range(w):
-                last = 0
-                for i in range(3):
-                    for j in range(3):
-                        last = max(last, changed[y + i, x + j])
-                if last < turn - 1:
-                    continue
-                oy, ox = best[0, y, x], best[1, y, x]
-                for scale in (2, 1):
-                    if scale >> grain or scale == 2:
-                        _ring(best, y, x, max(scale, 1 << grain), bids)
-                        _weigh(here, there, sizes, best, past, sums, plain, (y, x), bids, 8, price, grain, measure)
-                _borrow(best, y, x, grain, bids)
-                _weigh(here, there, sizes, best, past, sums, plain, (y, x), bids, 9, price, grain, measure)
-                if best[0, y, x] != oy or best[1, y, x] != ox:
-                    changed[y + 1, x + 1] = turn
-        if turn <= _GROUPED:
-            for size in GROUPS:
-                together(here, there, sizes, best, past, sums, plain, size, price, grain, measure, turn, changed)
-    return sums
-
-
-@njit(cache=KEPT, nogil=True)
-def refine(
-    now: Bytes,
-    planes: Bytes,
-    others: Ints,
-    past: Ints,
-    best: Ints,
-    price: float,
-    grain: int,
-    unit: float,
-) -> tuple[Sums, float]:
-    """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples, smooth where that costs little.
+def begin(now: Bytes, planes: Bytes, others: Ints, past: Ints, best: Ints, price: float, grain: int) -> None:
+    """From others [n,2,h,w] to vectors best [2,h,w] in quarter samples that miss little, by plain differences.
 
     past: the last frame's, or what none is equal to; grain: these and others are multiples of 1 << grain, and so will
-    best be; unit: of the step, as unit_of has it.
-
-    Gives the sums of absolute differences that they leave [h,w], and what the frame costs in all, in such sums.
+    best be.
     """
-    here, there, sizes = now.reshape(-1), planes.reshape(-1), _sizes(now, planes)
-    vectors = _SHARE * price
+    here, there, sizes = now.reshape(-1), planes.reshape(-1), sizes_of(now, planes)
+    vectors = VECTORS * price
     first, least = 0, 0.0
     for i in range(len(others)):
         best[:] = others[i]
-        cost = _sums(here, there, sizes, best, False).sum() + vectors * all_bits(best, past, grain)
+        cost = sums_of(here, there, sizes, best, False).sum() + vectors * all_bits(best, past, grain)
         if i == 0 or cost < least:
             first, least = i, cost
     best[:] = others[first]
-    sums = _sums(here, there, sizes, best, True)
+    sums = sums_of(here, there, sizes, best, True)
     _try(here, there, sizes, best, past, sums, others, vectors, True, grain)
     steps = np.array([(0, 9), (max(4, 1 << grain), 8)])
     _walk(here, there, sizes, best, past, sums, steps, vectors, True, grain)
-    total = _settle(here, there, sizes, best, past, vectors, grain, (unit, CODING * price)).sum()
-    return _sums(here, there, sizes, best, True), total + vectors * all_bits(best, past, grain)
+
+
+@njit(cache=KEPT, nogil=True)
+def misses(now: Bytes, planes: Bytes, best: Ints) -> Sums:
+    """The sums of absolute differences that vectors leave of each block [h,w]."""
+    return sums_of(now.reshape(-1), planes.reshape(-1), sizes_of(now, planes), best, True)

@@ -20,12 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.backbones import costs, matching, quadrants
+from vcodec.backbones import costs, matching, quadrants, settling
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
 
 __all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 
 
 def levels(plane: Tensor) -> Tensor:
@@ -78,7 +81,9 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- search
 
 _SOURCE_BITS = 3.0
-_WORSE = 1.15  # times the least cost: what finer vectors do not make good for, by measurement
+_FIRST = 1  # grain to try first in a GOP
+_TURNS = 2  # around all blocks
+_HOPE = 1.01  # times the least cost: what a short look at another grain may find, and it still be tried
 
 
 def rough_start(now: Tensor, last: Tensor, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
@@ -117,6 +122,45 @@ def _middle(vectors: Tensor) -> Tensor:
     return (up + down + left + right - low - high) / 2
 
 
+def _grain_of(vectors: Ints | None) -> int:
+    """The coarsest grain that vectors [2,h,w] are in: about what the next frame's will be."""
+    if vectors is None:
+        return _FIRST
+    bits = int(np.bitwise_or.reduce(vectors, axis=None))
+    return max(g for g in GRAINS if not bits % (1 << g))
+
+
+def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: float, unit: float) -> tuple[Ints, int]:
+    """Vectors [2,h,w] of a frame and their grain: the last frame's, or the next one to it while that costs less.
+
+    known [n,2,h,w]: what may serve; past: the last frame's.
+    """
+
+    def before(grain: int) -> Ints:
+        return costs.nowhere(known[0]) if past is None else rounded(past, grain) << grain
+
+    def settled(vectors: Ints, grain: int, turns: int, grouped: int) -> float:
+        return settling.settle(now, planes, vectors, before(grain), price, grain, unit, turns, grouped)
+
+    grain = _grain_of(past)
+    best = np.empty_like(known[0])
+    matching.begin(now, planes, rounded(known, grain) << grain, before(grain), best, price, grain)
+    least = settled(best, grain, _TURNS, _TURNS)
+    for way in (1, -1):
+        started = grain
+        while grain + way in GRAINS:
+            other = rounded(best, grain + way) << grain + way
+            if settled(other, grain + way, 1, 0) > _HOPE * least:
+                break
+            cost = settled(other, grain + way, _TURNS, 1)
+            if cost > least or (cost == least and way < 0):
+                break
+            best, least, grain = other, cost, grain + way
+        if grain != started:
+            break
+    return best, grain
+
+
 def search(
     cur: Tensor,
     ref: Reference,
@@ -138,17 +182,8 @@ def search(
     if before is not None:
         others.append(before[0, :2].long())
     known = torch.stack(others).cpu().numpy()
-    found: list[tuple[float, int, npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
-    for grain in sorted(GRAINS, reverse=True):  # what is smooth first, then finer where that pays
-        best, bids = np.empty(start.shape[1:], np.int64), rounded(known, grain) << grain
-        if found:
-            bids = np.concatenate([found[-1][2][None], bids])
-        past = costs.nowhere(best) if before is None else bids[-1]
-        sums, total = matching.refine(now, ref.phases, bids, past, best, price, grain, unit)
-        found.append((total, grain, best, sums))
-        if total > _WORSE * min(one[0] for one in found):
-            break
-    _, grain, best, sums = min(found, key=lambda one: one[0])
+    best, grain = _matched(now, ref.phases, known, None if before is None else known[-1], price, unit)
+    sums = matching.misses(now, ref.phases, best)
     coarse = np.zeros((3, *sums.shape), np.int64)
     coarse[:2] = best
     other = now

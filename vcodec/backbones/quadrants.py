@@ -12,7 +12,7 @@ from numba import njit
 
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
-from vcodec.backbones.matching import CODING
+from vcodec.backbones.settling import CODING
 from vcodec.loops import KEPT
 
 __all__ = ["choose", "reconsider"]

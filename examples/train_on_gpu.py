@@ -278,11 +278,8 @@ def grown(start: Codec, plan: Plan) -> Parts:
 
 def finished(state: dict[str, Tensor], start: Codec, contexts: bool) -> Codec:
     """A codec of a run's state, with the start's tables and what is its keyframes' own; contexts: the run's, too."""
-    filters = (
-        state["backbone.loop_filter.first.weight"].shape[0],
-        2 + sum("loop_filter.middle" in n and n.endswith("weight") for n in state),
-    )
-    parts = grown(start, Plan(filters[0], filters[1]))
+    layers = 2 + sum("loop_filter.middle" in n and n.endswith("weight") for n in state)
+    parts = grown(start, Plan(len(state["backbone.loop_filter.first.weight"]), layers))
     context = ContextNet(ContextConfig(96, key_width=start.entropy.net.keys.width))
     for prefix, module in (("backbone.", parts.backbone), ("codebook.", parts.quantizer), ("context.", context)):
         module.load_state_dict({n.removeprefix(prefix): t.float() for n, t in state.items() if n.startswith(prefix)})

@@ -16,8 +16,11 @@ from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 
 __all__ = [
+    "NEAR",
     "NOWHERE",
     "PAD",
+    "PLAIN",
+    "Sizes",
     "all_bits",
     "bits_around",
     "bits_of",
@@ -33,7 +36,7 @@ __all__ = [
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Known = tuple[int, int, int, int, int, int, int]
-Sizes = tuple[int, int, int, int, int]
+Sizes = tuple[int, int, int, int, int]  # of a frame, then of planes
 
 PAD = MARGIN + 4  # samples around a reference: what a block may reach outside the frame, and the filters
 # What a component costs, bits, under the trees of side information: means over training clips.  All in grains: by how
@@ -74,7 +77,9 @@ _COSTS = (
 )
 _HALVES = np.arange(8 * (RANGE + 1)) / 2  # of grains
 _BITS = np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for row in _COSTS for c in row])
+NEAR = 1.3  # times what is there, in plain differences: what may still cost less when coded
 NOWHERE = 1 << 20  # a component that none is equal to
+PLAIN = (0.0, 0.0)  # the measure where nothing is coded
 
 
 def nowhere(like: Ints) -> Ints:

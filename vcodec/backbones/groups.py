@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.costs import bits_around, coded, moved_to, plainly
+from vcodec.backbones.costs import NEAR, PLAIN, Sizes, bits_around, coded, moved_to, plainly
 from vcodec.loops import KEPT
 
 __all__ = ["GROUPS", "together"]
@@ -18,10 +18,8 @@ __all__ = ["GROUPS", "together"]
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
-Sizes = tuple[int, int, int, int, int]
 
 GROUPS = (8, 4, 2)  # blocks at a side of a group, in turn
-_NEAR = 1.3  # times what is there, in plain differences: what may still cost less when coded
 
 
 @njit(cache=KEPT, nogil=True)
@@ -44,33 +42,7 @@ def _bids(best: Ints, y: int, x: int, size: int, bids: Ints) -> int:
 
 
 @njit(cache=KEPT, nogil=True)
-def _plain(
-    here: Bytes,
-    there: Bytes,
-    sizes: Sizes,
-    plain: Sums,
-    old: Ints,
-    at: tuple[int, int],
-    dy: int,
-    dx: int,
-    most: float,
-) -> float:
-    """Plain differences that blocks [2,size,size] from ``at`` have under a vector, or more than ``most``."""
-    total = 0.0
-    for i in range(old.shape[1]):
-        for j in range(old.shape[2]):
-            y, x = at[0] + i, at[1] + j
-            if old[0, i, j] == dy and old[1, i, j] == dx:
-                total += plain[y, x]
-            else:
-                total += plainly(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), False)
-            if total > most:
-                return total
-    return total
-
-
-@njit(cache=KEPT, nogil=True)
-def _coded(
+def _missed(
     here: Bytes,
     there: Bytes,
     sizes: Sizes,
@@ -82,15 +54,20 @@ def _coded(
     most: float,
     measure: tuple[float, float],
 ) -> float:
-    """What coding these blocks costs, or no end where it is ``most`` or more."""
+    """What blocks [2,size,size] from ``at`` miss under a vector, or no end where that is ``most`` or more.
+
+    measure: as `coded` has it, or PLAIN; sums [h,w]: what blocks miss in it under the vectors they have.
+    """
     total = 0.0
     for i in range(old.shape[1]):
         for j in range(old.shape[2]):
             y, x = at[0] + i, at[1] + j
             if old[0, i, j] == dy and old[1, i, j] == dx:
                 total += sums[y, x]
-            else:
+            elif measure[0] > 0.0:
                 total += coded(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), most - total, measure)
+            else:
+                total += plainly(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), False)
             if total >= most:
                 return np.inf
     return total
@@ -129,18 +106,18 @@ def together(
                 old[:] = group
                 bits = price * bits_around(best, past, (y, x), size, grain)
                 least = sums[y : y + size, x : x + size].sum() + bits
-                near = _NEAR * (plain[y : y + size, x : x + size].sum() + bits)
+                near = NEAR * (plain[y : y + size, x : x + size].sum() + bits)
                 found = -1
                 for k in range(count):
                     dy, dx = bids[k, 0], bids[k, 1]
-                    off_by = _plain(here, there, sizes, plain, old, (y, x), dy, dx, near)
-                    if off_by > near:
+                    off_by = _missed(here, there, sizes, plain, old, (y, x), dy, dx, near, PLAIN)
+                    if off_by >= near:
                         continue
                     group[0], group[1] = dy, dx
                     bits = price * bits_around(best, past, (y, x), size, grain)
                     if off_by + bits > near or bits >= least:
                         continue
-                    total = bits + _coded(here, there, sizes, sums, old, (y, x), dy, dx, least - bits, measure)
+                    total = bits + _missed(here, there, sizes, sums, old, (y, x), dy, dx, least - bits, measure)
                     if total < least:
                         least, found = total, k
                 group[:] = old

@@ -19,7 +19,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.costs import NOWHERE, all_bits, bits_of, moved_to, plainly, surroundings
+from vcodec.backbones.costs import (
+    NEAR,
+    NOWHERE,
+    PLAIN,
+    Sizes,
+    all_bits,
+    bits_of,
+    coded,
+    moved_to,
+    plainly,
+    surroundings,
+)
 from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 
@@ -34,14 +45,12 @@ __all__ = [
     "ring",
     "sizes_of",
     "sums_of",
-    "within",
+    "visit",
 ]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
-Sizes = tuple[int, int, int, int, int]  # of a frame, then of planes
-
 
 VECTORS = 0.5  # of the price of a bit, for vectors, by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
@@ -112,33 +121,34 @@ def sizes_of(now: Bytes, planes: Bytes) -> Sizes:
     return now.shape[0], now.shape[1], planes.shape[0], planes.shape[1], planes.shape[2]
 
 
-@njit(cache=KEPT, nogil=True, forceinline=True)
-def within(count: int, grain: int) -> int:
-    """The largest component of a vector into so many planes."""
-    return ((RANGE if count > 1 else RANGE - RANGE % 4) >> grain) << grain
-
-
 @njit(cache=KEPT, nogil=True)
-def _visit(
+def visit(
     here: Bytes,
     there: Bytes,
     sizes: Sizes,
     best: Ints,
     past: Ints,
     sums: Sums,
+    plain: Sums,
     at: tuple[int, int],
     bids: Ints,
     count: int,
     price: float,
     whole: bool,
     grain: int,
+    measure: tuple[float, float],
 ) -> None:
-    """Take the plainly cheapest of the first so many bids [n,2] for the block ``at``, if cheaper than what it has."""
+    """Take the cheapest of the first so many bids [n,2] for the block ``at``, if cheaper than what it has.
+
+    measure: as `coded` has it, or PLAIN; sums follow what blocks miss in it, and plain (the same array, if it is PLAIN)
+    in plain differences: what is plainly farther off need not be transformed.
+    """
     y, x = at
-    limit = within(sizes[2], grain)
+    limit = ((RANGE if sizes[2] > 1 else RANGE - RANGE % 4) >> grain) << grain
     down, right = surroundings(best, past, 0, y, x, grain), surroundings(best, past, 1, y, x, grain)
     vy, vx = best[0, y, x], best[1, y, x]
-    most = sums[y, x] + price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
+    had = price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
+    most, near = sums[y, x] + had, NEAR * (plain[y, x] + had)
     for i in range(count):
         dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
         if dy == vy and dx == vx:
@@ -146,10 +156,15 @@ def _visit(
         bits = price * (bits_of(dy, down, grain) + bits_of(dx, right, grain))
         if bits >= most:
             continue
-        total = plainly(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), whole)
+        moved = moved_to(sizes, y, x, dy, dx)
+        total = off = plainly(here, there, sizes, y, x, moved, whole)
+        if off + bits > near:
+            continue
+        if measure[0] > 0.0:
+            total = coded(here, there, sizes, y, x, moved, most - bits, measure)
         if total + bits < most:
             vy, vx, most = dy, dx, total + bits
-            sums[y, x] = total
+            sums[y, x], plain[y, x] = total, off
     best[0, y, x], best[1, y, x] = vy, vx
 
 
@@ -205,7 +220,7 @@ def _walk(
                     ring(best, y, x, scale, bids)
                 else:
                     borrow(best, y, x, grain, bids)
-                _visit(here, there, sizes, best, past, sums, (y, x), bids, count, price, whole, grain)
+                visit(here, there, sizes, best, past, sums, sums, (y, x), bids, count, price, whole, grain, PLAIN)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -226,7 +241,7 @@ def _try(
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
             bids[:] = others[:, :, y, x]
-            _visit(here, there, sizes, best, past, sums, (y, x), bids, len(others), price, whole, grain)
+            visit(here, there, sizes, best, past, sums, sums, (y, x), bids, len(others), price, whole, grain, PLAIN)
 
 
 @njit(cache=KEPT, nogil=True)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.costs import all_bits, bits_of, coded, moved_to, plainly, surroundings
+from vcodec.backbones.costs import all_bits, coded, moved_to
 from vcodec.backbones.groups import GROUPS, together
-from vcodec.backbones.matching import VECTORS, borrow, ring, sizes_of, sums_of, within
+from vcodec.backbones.matching import VECTORS, borrow, ring, sizes_of, sums_of, visit
 from vcodec.loops import KEPT
 
 __all__ = ["CODING", "settle"]
@@ -19,67 +19,31 @@ __all__ = ["CODING", "settle"]
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
-Sizes = tuple[int, int, int, int, int]
 
-_NEAR = 1.3  # times what a block has, in plain differences: what may still cost less when coded
 CODING = 0.4  # of the price of a bit, for what coding costs beside vectors; by measurement
 
 
 @njit(cache=KEPT, nogil=True)
-def _weigh(
-    here: Bytes,
-    there: Bytes,
-    sizes: Sizes,
-    best: Ints,
-    past: Ints,
-    sums: Sums,
-    plain: Sums,
-    at: tuple[int, int],
-    bids: Ints,
-    count: int,
-    price: float,
-    grain: int,
-    measure: tuple[float, float],
-) -> None:
-    """As _visit, by what coding costs; plain follows: what is plainly farther off need not be transformed."""
-    y, x = at
-    limit = within(sizes[2], grain)
-    down, right = surroundings(best, past, 0, y, x, grain), surroundings(best, past, 1, y, x, grain)
-    vy, vx = best[0, y, x], best[1, y, x]
-    had = price * (bits_of(vy, down, grain) + bits_of(vx, right, grain))
-    most, near = sums[y, x] + had, _NEAR * (plain[y, x] + had)
-    for i in range(count):
-        dy, dx = min(max(bids[i, 0], -limit), limit), min(max(bids[i, 1], -limit), limit)
-        if dy == vy and dx == vx:
-            continue
-        bits = price * (bits_of(dy, down, grain) + bits_of(dx, right, grain))
-        if bits >= most:
-            continue
-        moved = moved_to(sizes, y, x, dy, dx)
-        off = plainly(here, there, sizes, y, x, moved, False)
-        if off + bits > near:
-            continue
-        total = coded(here, there, sizes, y, x, moved, most - bits, measure)
-        if total + bits < most:
-            vy, vx, most = dy, dx, total + bits
-            sums[y, x], plain[y, x] = total, off
-    best[0, y, x], best[1, y, x] = vy, vx
-
-
-@njit(cache=KEPT, nogil=True)
-def _settle(
-    here: Bytes,
-    there: Bytes,
-    sizes: Sizes,
+def settle(
+    now: Bytes,
+    planes: Bytes,
     best: Ints,
     past: Ints,
     price: float,
     grain: int,
-    measure: tuple[float, float],
+    unit: float,
     turns: int,
     grouped: int,
-) -> Sums:
-    """Go round the blocks, by what coding costs, until nothing around a block has changed since its last turn."""
+) -> float:
+    """Better vectors best [2,h,w], by what coding costs; gives what the frame costs in all, in plain differences.
+
+    Goes round the blocks until nothing around a block has changed since its last turn.
+
+    As begin; unit: of the step, as unit_of has it; turns: around all blocks at most, after ``grouped`` of which groups
+    of them are tried.
+    """
+    here, there, sizes = now.reshape(-1), planes.reshape(-1), sizes_of(now, planes)
+    bit, measure = VECTORS * price, (unit, CODING * price)
     h, w = best.shape[1:]
     plain = sums_of(here, there, sizes, best, False)
     sums = np.empty((h, w), np.float64)
@@ -102,37 +66,14 @@ def _settle(
                 for scale in (2, 1):
                     if scale >> grain or scale == 2:
                         ring(best, y, x, max(scale, 1 << grain), bids)
-                        _weigh(here, there, sizes, best, past, sums, plain, (y, x), bids, 8, price, grain, measure)
+                        visit(here, there, sizes, best, past, sums, plain, (y, x), bids, 8, bit, False, grain, measure)
                 borrow(best, y, x, grain, bids)
-                _weigh(here, there, sizes, best, past, sums, plain, (y, x), bids, 9, price, grain, measure)
+                visit(here, there, sizes, best, past, sums, plain, (y, x), bids, 9, bit, False, grain, measure)
                 if best[0, y, x] != oy or best[1, y, x] != ox:
                     changed[y + 1, x + 1] = turn
         if turn <= grouped:
             for size in GROUPS:
                 if size == GROUPS[0] and turn > 1:
                     continue  # large ones once
-                together(here, there, sizes, best, past, sums, plain, size, price, grain, measure, turn, changed)
-    return sums
-
-
-@njit(cache=KEPT, nogil=True)
-def settle(
-    now: Bytes,
-    planes: Bytes,
-    best: Ints,
-    past: Ints,
-    price: float,
-    grain: int,
-    unit: float,
-    turns: int,
-    grouped: int,
-) -> float:
-    """Better vectors best [2,h,w], by what coding costs; gives what the frame costs in all, in plain differences.
-
-    As begin; unit: of the step, as unit_of has it; turns: around all blocks at most, after ``grouped`` of which groups
-    of them are tried.
-    """
-    here, there, sizes = now.reshape(-1), planes.reshape(-1), sizes_of(now, planes)
-    vectors, measure = VECTORS * price, (unit, CODING * price)
-    sums = _settle(here, there, sizes, best, past, vectors, grain, measure, turns, grouped)
-    return float(sums.sum() + vectors * all_bits(best, past, grain))
+                together(here, there, sizes, best, past, sums, plain, size, bit, grain, measure, turn, changed)
+    return float(sums.sum() + bit * all_bits(best, past, grain))

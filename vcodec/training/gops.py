@@ -21,15 +21,17 @@ from torch import Tensor
 
 from vcodec.backbones import motion
 from vcodec.checkpoint import load_codec
-from vcodec.codec import Settings
+from vcodec.codec import Codec
 from vcodec.datasets.footage import video_files
 from vcodec.entropy.tables import SymbolWriter
 from vcodec.media import open_video
 from vcodec.scale import level_of
 from vcodec.sources import MEMORY
+from vcodec.training.freezing import coded_chunks
 
 __all__ = ["GOP", "RECORDED_KS", "Group", "Material", "record"]
 
+Bytes = npt.NDArray[np.uint8]
 GOP = 48
 RECORDED_KS = (6, 32)
 _SIZE = (256, 320)  # of what is recorded, at most
@@ -42,35 +44,39 @@ def record(footage: Path, folder: Path, codec: str, *, gop: int = GOP, jobs: int
     comes from the golden frame is taken to come from the last one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [(path, part, k) for path in video_files([footage]) for part in (0, 1, 2) for k in RECORDED_KS]
-    work = partial(_record, folder, codec, gop)
+    paths, work = video_files([footage]), partial(_record, folder, codec, gop)
     if jobs == 1:
-        for job in wanted:
-            work(job)
+        for path in paths:
+            work(path)
         return
     with get_context("spawn").Pool(jobs) as pool:
-        pool.map(work, wanted, 1)
+        pool.map(work, paths, 1)
 
 
-def _cropped(frames: Sequence[Any], rng: np.random.Generator) -> list[Any]:
-    """The same part of each frame's planes."""
-    high, wide = frames[0][0].shape
+def _cropped(luma: Bytes, chroma: Bytes, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
+    """The same part of each frame: luma [T,H,W], chroma [T,2,H/2,W/2]."""
+    high, wide = luma.shape[1:]
     h, w = (min(most, size // 16 * 16) for most, size in zip(_SIZE, (high, wide)))
     y, x = int(rng.integers((high - h) // 2 + 1)), int(rng.integers((wide - w) // 2 + 1))
-    whole, half = np.s_[2 * y : 2 * y + h, 2 * x : 2 * x + w], np.s_[y : y + h // 2, x : x + w // 2]
-    return [(luma[whole].copy(), u[half].copy(), v[half].copy()) for luma, u, v in frames]
+    return luma[:, 2 * y : 2 * y + h, 2 * x : 2 * x + w], chroma[..., y : y + h // 2, x : x + w // 2]
 
 
-def _record(folder: Path, name: str, gop: int, job: tuple[Path, int, int]) -> None:
-    """A GOP from a clip's beginning, end or middle."""
-    path, part, k = job
+def _record(folder: Path, name: str, gop: int, path: Path) -> None:
+    """GOPs from a clip's beginning, end and middle, as far as it has them."""
     with open_video(path, pixel_format="yuv420p", audio=False) as video:
         shown = [frame.planes for _, frame in zip(range(5 * gop), video.frames(), strict=False)]
-    if len(shown) < gop * (1 + part):
-        return
-    begin = (0, len(shown) - gop, (len(shown) - gop) // 2)[part]
-    frames = _cropped(shown[begin : begin + gop], np.random.default_rng(sum(map(ord, path.name)) + part))
-    codec, state = load_codec(name), None
+    codec = load_codec(name)
+    for part, first in enumerate((0, len(shown) - gop, (len(shown) - gop) // 2)[: len(shown) // gop]):
+        frames = shown[first : first + gop]
+        luma, chroma = np.stack([y for y, _, _ in frames]), np.stack([np.stack(uv) for _, *uv in frames])
+        luma, chroma = _cropped(luma, chroma, np.random.default_rng(sum(map(ord, path.name)) + part))
+        for k in RECORDED_KS:
+            vectors = _sent(codec, luma, chroma, k)
+            np.savez_compressed(folder / f"{path.stem}.{part}.{k}.npz", luma=luma, chroma=chroma, vectors=vectors)
+
+
+def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> npt.NDArray[np.int16]:
+    """Vectors [T,3,h,w] that the encoder finds for a GOP; those of its first frame are zero."""
     found: list[npt.NDArray[np.int16]] = []
     backbone: Any = codec.backbone
     moved = backbone._moved
@@ -83,13 +89,12 @@ def _record(folder: Path, name: str, gop: int, job: tuple[Path, int, int]) -> No
         return side
 
     backbone._moved = watched
-    for first in range(0, gop, codec.chunk_frames):
-        clip = codec.to_clip(frames[first : first + codec.chunk_frames])
-        ahead = codec.look_ahead(clip, state, Settings(k))
-        _, _, state = codec.code(clip, state, Settings(k), SymbolWriter(), ahead)
-    vectors = np.stack([np.zeros_like(found[0]), *found])
-    luma, chroma = np.stack([f[0] for f in frames]), np.stack([np.stack(f[1:]) for f in frames])
-    np.savez_compressed(folder / f"{path.stem}.{part}.{k}.npz", luma=luma, chroma=chroma, vectors=vectors)
+    try:
+        for _ in coded_chunks(codec, luma, chroma, k, SymbolWriter()):
+            pass
+    finally:
+        backbone._moved = moved
+    return np.stack([np.zeros_like(found[0]), *found])
 
 
 class Group(NamedTuple):
@@ -115,7 +120,7 @@ class Material:
     """Recorded GOPs on the device."""
 
     def __init__(self, files: Sequence[Path], crop: int, device: torch.device) -> None:
-        self.device, self.crop, self.gop = device, crop, GOP
+        self.device, self.crop = device, crop
         names = sorted({path.name.rpartition(".")[0].rpartition(".")[0] for path in files})  # without K
         parts: dict[str, list[Tensor]] = {"luma": [], "chroma": [], "vectors": []}
         self.rows: list[tuple[int, ...]] = []
@@ -134,7 +139,7 @@ class Material:
             for n, array in (*planes.items(), ("vectors", np.stack(vectors))):
                 parts[n].append(torch.from_numpy(array).reshape(-1))
                 at[n] += array.size
-            self.gop = len(planes["luma"])
+            self.gop = len(planes["luma"])  # of all of them
         self.planes = {n: torch.cat(tensors).to(device) for n, tensors in parts.items()}
 
     def __len__(self) -> int:

@@ -25,7 +25,6 @@ from vcodec.entropy.lattice import (
     ReadPort,
     WritePort,
     code_choice,
-    code_corrections,
     code_flags,
     code_grain,
     code_maps,
@@ -39,7 +38,7 @@ from vcodec.entropy.trees import Trees
 from vcodec.errors import DamagedError, WeightsError
 from vcodec.grain import GRAINS
 from vcodec.scale import CASCADE, EXPONENT, LOWEST, STRETCH, cascaded, level_of, nominal_step
-from vcodec.sources import MEMORY
+from vcodec.sources import MEMORY, SOURCES
 from vcodec.training.growing import Watched, grown
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -272,11 +271,9 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     maps = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 10, shape)])
     before = np.stack([rng.integers(-255, 256, shape), rng.integers(-3, 4, shape), rng.integers(0, 2, shape)])
     contexts = Contexts(trees, Frame.of(24, 6), past_of(before, rng.integers(0, 10, shape)))
-    source = rng.integers(0, 4, (1, *shape))
-    maps[:2] *= (source & 1) == 0
-    moved = np.concatenate([maps[:2], source, maps[2:]])
-    corrections = rng.integers(-20, 21, (2, *shape)) * (source > MEMORY)
-    coarse = np.concatenate([maps[:2] // 100, source, corrections // 10])
+    source = rng.integers(0, SOURCES, (1, *shape))
+    maps[:2] *= source != MEMORY
+    coarse = np.concatenate([maps[:2] // 100, source])
     apart = np.abs(neighbours(coarse)[1:] - neighbours(coarse)[:1]).any((0, 1))
     choice = rng.integers(0, 4, (2 * h, 2 * w)) * apart
     thumb = np.stack([rng.integers(0, 32, shape) for _ in range(3)] + [maps[2]])
@@ -289,7 +286,6 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     code_thumbnail(port, trees, Frame.of(24, 0), shape, thumb)
     code_maps(port, contexts, ("source",), shape, source, source)
     code_maps(port, contexts, moving, shape, maps, source)
-    code_corrections(port, contexts, moved, corrections)
     code_choice(port, trees, contexts.frame, coarse, maps[2], choice)
     back = ReadPort(SymbolReader(writer.finish()), tables)
     assert code_flags(back, 5, None) == 11
@@ -298,7 +294,6 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     assert (code_thumbnail(back, trees, Frame.of(24, 0), shape, None) == thumb).all()
     assert (code_maps(back, contexts, ("source",), shape, None, source) == source).all()
     assert (code_maps(back, contexts, moving, shape, None, source) == maps).all()
-    assert (code_corrections(back, contexts, moved, None) == corrections).all()
     assert (code_choice(back, trees, contexts.frame, coarse, maps[2], None) == choice).all()
     back.reader.finish()
 

@@ -194,13 +194,19 @@ def test_rough_motion_follows_a_slide() -> None:
     assert left[0, :, :-1].median() < 0.5
 
 
+def colour(luma: torch.Tensor) -> torch.Tensor:
+    """Plain chroma [T,2,H/2,W/2] beside luma [T,1,H,W]."""
+    t, _, h, w = luma.shape
+    return torch.full((t, 2, h // 2, w // 2), 0.5)
+
+
 @pytest.mark.parametrize("cut", [1, 3, 5])
 def test_looking_ahead_goes_on_where_it_stopped(cut: int) -> None:
     """Vectors found chunk by chunk, with what was seen before, are those found in one call."""
     clip = sliding(6)
-    whole, _ = look_ahead(clip, None, 16)
-    first, seen = look_ahead(clip[:cut], None, 16)
-    rest, _ = look_ahead(clip[cut:], seen, 16)
+    whole, _ = look_ahead(clip, colour(clip), None, 16)
+    first, seen = look_ahead(clip[:cut], colour(clip[:cut]), None, 16)
+    rest, _ = look_ahead(clip[cut:], colour(clip[cut:]), seen, 16)
     assert whole[0].start is None
     for one, two in zip(whole[1:], [*first, *rest][1:], strict=True):
         assert one.start is not None and two.start is not None and torch.equal(one.start, two.start)
@@ -212,7 +218,7 @@ def test_what_stays_is_worth_more() -> None:
     still = picture(rng, 64, 48)
     frames = [np.concatenate([still, picture(rng, 64, 48)], 1) for _ in range(4)]
     clip = torch.from_numpy(np.stack(frames)).float()[:, None] / 255
-    advice, _ = look_ahead(clip, None, 16)
+    advice, _ = look_ahead(clip, colour(clip), None, 16)
     for one in advice:
         weight = F.avg_pool2d(one.weight, 2)[0, 0]
         assert weight.shape == (4, 6) and weight.min() >= 0.25 and weight.max() <= 4.0

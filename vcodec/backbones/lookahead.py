@@ -36,26 +36,28 @@ class Advice(NamedTuple):
 
     start [1,2,H/16,W/16]: vectors to start from, quarter samples, None without a frame before;
     weight [1,1,H/8,W/8]: what squared error is worth there; lighter, lit: whether light differs from the last two
-    frames', and whether it has ever changed in the GOP.
+    frames', and whether it has ever changed in the GOP; before: planes [1,1,H,W], [1,2,H/2,W/2] of the frame before.
     """
 
     start: Tensor | None
     weight: Tensor
     lighter: bool = True
     lit: bool = True
+    before: tuple[Tensor, Tensor] | None = None
 
 
 class Seen(NamedTuple):
-    """The frame before a chunk: luma [1,1,H,W], its rough motion [1,2,H/16,W/16] (None: of none), and light."""
+    """The frame before a chunk: its planes, its rough motion [1,2,H/16,W/16] (None: of none), and light."""
 
-    luma: Tensor
+    luma: Tensor  # [1,1,H,W]
+    chroma: Tensor  # [1,2,H/2,W/2]
     vectors: Tensor | None
     lighter: bool = False  # than the frame before it, or darker
     lit: bool = False  # as in its Advice
 
 
-def look_ahead(luma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
-    """Advice for the frames luma [T,1,H,W] of a chunk, in 0..1, and what the next chunk's wants of them."""
+def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
+    """Advice for the frames [T,1,H,W], [T,2,H/2,W/2] of a chunk, in 0..1, and what the next chunk's wants of them."""
     frames = luma if seen is None else torch.cat([seen.luma, luma])
     first = len(frames) - len(luma)  # of the chunk
     starts: list[Tensor] = []  # of each frame but the first
@@ -72,11 +74,15 @@ def look_ahead(luma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], S
     weights = torch.ones(len(luma), 1, luma.shape[2] // 8, luma.shape[3] // 8, device=luma.device)
     if starts:
         weights = _weights(frames, starts, torch.stack(missed), first, _NOISE * nominal_step(level_of(k)))
+    before = [
+        None if seen is None else (seen.luma, seen.chroma),
+        *((luma[i : i + 1], chroma[i : i + 1]) for i in range(len(luma))),
+    ]
     advice = [
-        Advice(v, weights[i : i + 1], any(lighter[max(0, i + first - 1) : i + first + 1]), lit[i + first])
+        Advice(v, weights[i : i + 1], any(lighter[max(0, i + first - 1) : i + first + 1]), lit[i + first], before[i])
         for i, v in enumerate(known)
     ]
-    return advice, Seen(luma[-1:], last, lighter[-1], lit[-1])
+    return advice, Seen(luma[-1:], chroma[-1:], last, lighter[-1], lit[-1])
 
 
 def _weights(frames: Tensor, starts: list[Tensor], missed: Tensor, first: int, noise: float) -> Tensor:

@@ -3,8 +3,8 @@
 Vectors are integers in quarter luma samples, one for each 8×8 block (rows, columns first: [B,2,h,w] is (dy, dx)).
 A frame's grain says how fine they are: multiples of 1 << grain, which is what is sent.
 They are sent as one vector for each 16×16 block and, for each of its four 8×8 blocks, a choice of whose vector to use.
-A third component beside (dy, dx) is the source: 0 for the last frame; 1 for the memory, an older picture that nothing
-moves in, so that (dy, dx) is (0, 0) there; more in golden.py.
+A third component beside (dy, dx) is the source (vcodec/sources.py): the last frame, as it is or smoothed; or the
+memory, an older picture that nothing moves in, so that (dy, dx) is (0, 0) there.
 
     choice 0  the block's own 16×16          1  the 16×16 beside it (left or right, on this quadrant's side)
            2  the 16×16 above or below it    3  the diagonal one
@@ -20,13 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vcodec.backbones import costs, golden, matching, quadrants, settling
+from vcodec.backbones import costs, matching, quadrants, settling, softening
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
-from vcodec.sources import BOTH
 
-__all__ = ["Reference", "Sought", "dense_vectors", "neighbours", "rough_start", "search"]
+__all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -60,22 +59,8 @@ class Reference(NamedTuple):
         return Reference(np.pad(levels(luma)[0, 0].cpu().numpy(), costs.PAD, mode="edge")[None])
 
 
-class Sought:
-    """A luma plane [1,1,H,W] in 0..1 that the search may read: made ready when it first does, and kept so."""
-
-    def __init__(self, luma: Tensor) -> None:
-        self.luma = luma
-        self._reference: Reference | None = None
-
-    def reference(self) -> Reference:
-        """As the search reads it."""
-        if self._reference is None:
-            self._reference = Reference.of(self.luma)
-        return self._reference
-
-
 def neighbours(coarse: Tensor) -> Tensor:
-    """For each 8×8 block its four candidates: [B,C,h16,w16] -> [B,4,C,2*h16,2*w16], ordered as the choices are."""
+    """For each 8×8 block its four candidates: [B,3,h16,w16] -> [B,4,3,2*h16,2*w16], ordered as the choices are."""
     h, w = coarse.shape[2:]
     p = F.pad(coarse.float(), (1, 1, 1, 1), mode="replicate").to(coarse.dtype)
     ys = torch.arange(h, device=coarse.device).repeat_interleave(2) + 1
@@ -87,7 +72,7 @@ def neighbours(coarse: Tensor) -> Tensor:
 
 
 def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
-    """Vector of each 8×8 block [B,C,...] from coarse [B,C,h16,w16] and choice [B,2*h16,2*w16] in 0..3."""
+    """Vector of each 8×8 block [B,3,...] from coarse [B,3,h16,w16] and choice [B,2*h16,2*w16] in 0..3."""
     candidates = neighbours(coarse)
     index = choice.long()[:, None, None].expand(-1, 1, coarse.shape[1], -1, -1)
     return candidates.gather(1, index).squeeze(1)
@@ -184,15 +169,13 @@ def search(
     step: float,
     beside: Tensor | None = None,
     before: Tensor | None = None,
-    older: tuple[Sought, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, int]:
     """Vectors of a frame by block matching, smooth where that costs little.
 
     cur [1,1,H,W] in 0..1 with H, W multiples of 16; start: vectors to begin with [1,2,H/16,W/16];
     price: sum of absolute differences that one bit is worth; step: of quantization, 8-bit levels;
-    beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse; older: the
-    golden frame and the way to it.
-    Returns coarse [1,5,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
+    beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse.
+    Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
     now, price, unit = levels(cur)[0, 0].cpu().numpy(), price * 255.0, unit_of(step)
     others = [start[0].long(), torch.zeros_like(start[0]).long()]  # noise moves, between sources; much stands still
@@ -201,7 +184,7 @@ def search(
     known = torch.stack(others).cpu().numpy()
     best, grain = _matched(now, ref.phases, known, None if before is None else known[-1], price, unit)
     sums = matching.misses(now, ref.phases, best)
-    coarse = np.zeros((5, *sums.shape), np.int64)
+    coarse = np.zeros((3, *sums.shape), np.int64)
     coarse[:2] = best
     other = now
     if beside is not None:
@@ -211,20 +194,9 @@ def search(
         kept = _kept(moved[0], moved[1], grain, missed, price)[0].numpy()
         coarse[2] = kept
         coarse[:2] *= ~kept
-    pictures, led = (ref.phases, other, ref.phases), coarse
-    if older is not None:
-        plane, way = older[0].reference().phases, older[1][0].cpu().numpy()
-        both = coarse.copy()
-        both[2] = BOTH
-        guess = golden.followed(torch.from_numpy(both)[None], older[1].cpu())[0, 3:].numpy()
-        guesses = np.stack([rounded(guess, grain) << grain, np.zeros_like(best)])
-        found = np.empty_like(best)
-        matching.begin(now, plane, guesses, guesses[0], found, price, grain)
-        past = costs.nowhere(best) if before is None else known[-1]
-        golden.choose_sources(now, ref.phases, plane, coarse, past, way, found, price, grain, unit)
-        pictures = (ref.phases, other, plane)
-        led = golden.followed(torch.from_numpy(coarse)[None], older[1].cpu())[0].numpy()
+    measure = unit, settling.CODING * price
+    softening.choose_sources(now, ref.phases, coarse, matching.VECTORS * price, measure)
     choice = np.zeros([2 * n for n in sums.shape], np.int64)
-    quadrants.choose(now, pictures, coarse, led, price, choice)
-    quadrants.reconsider(now, pictures, coarse, led, OVERLAP.numpy(), price, unit, choice)
+    quadrants.choose(now, (ref.phases, other), coarse, price, choice)
+    quadrants.reconsider(now, (ref.phases, other), coarse, OVERLAP.numpy(), price, unit, choice)
     return torch.from_numpy(coarse)[None].to(cur.device), torch.from_numpy(choice)[None].to(cur.device), grain

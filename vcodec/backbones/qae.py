@@ -5,7 +5,6 @@ each position, and the 96 channels are a complete basis of them.  A learned line
 motion does not predict; networks of plain 3×3 convolutions, which start at zero, bend it.
 
     others:    last decoded frame ─ light ─ motion (integers) ─┐
-               golden frame ───────────── motion ─────────────┤
                memory ──────────── light ── source of each block ┴──────► p      (prediction, both sides)
     keyframe:  thumbnail (integers, 1/16) ──► bicubic ──► refine ────────► p
 
@@ -16,9 +15,7 @@ motion does not predict; networks of plain 3×3 convolutions, which start at zer
 A keyframe's networks run at 1/8 resolution; the loop filter runs for every frame.  Each network's first layer gets a
 learned offset for K, so that one model serves all K.
 
-The golden frame is the last but one of the cascade's finest, every eighth: alone, or averaged with the last frame, it
-predicts what has little noise in it or shows again (golden.py).  The memory is the GOP's keyframe: what a thing that
-moves away uncovers is there.  A model of one's own footage may hold
+The memory is the GOP's keyframe: what a thing that moves away uncovers is there.  A model of one's own footage may hold
 scenes, pictures of what its cameras see when nothing happens; a GOP may start from one in place of a keyframe.
 """
 
@@ -32,14 +29,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec import helper
-from vcodec.backbones import golden, motion
+from vcodec.backbones import motion, softening
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.compensation import compensate
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import level_of, nominal_step
-from vcodec.sources import BOTH, GOLDEN, MEMORY
+from vcodec.sources import BLURRED, MEMORY, SOFT
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 
@@ -47,10 +44,12 @@ KEY, INTER = 0, 1
 CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1: what 6:1:1 in decibels comes to
 FINE = 1 / 32  # what an output of 1 of a network is worth: eight 8-bit levels
 KEY_WORTH = 2.0  # of a keyframe's squared error, beside what looking ahead says: by measurement
+_BALANCE = 0.45  # times luma's squared error over chroma's: what the latter is worth, by measurement
+_WORTH = (3.0, 8.0)  # at least and most
+_EXACT = 0.02  # squared error that counts as none
 _KEY_LOOKS = 2  # at a keyframe's latent, beside the first
 _MUCH = 0.25  # of a plane: what is worth an offset of the thumbnail's levels
 GREY = 128.0  # chroma of pictures without colour, which stay so exactly
-GOLDEN_EVERY = 8  # frames: the cascade's finest
 THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
 
 
@@ -86,13 +85,9 @@ class QAEState(NamedTuple):
 
     luma: Tensor  # [B,1,H,W]
     chroma: Tensor  # [B,2,H/2,W/2]
-    coarse: Tensor | None  # [B,5,H/16,W/16] (golden.py), None after a keyframe
+    coarse: Tensor | None  # [B,3,H/16,W/16], None after a keyframe
     memory: tuple[Tensor, Tensor]  # planes as above, since the GOP began
-    golden: tuple[Tensor, Tensor]  # planes as above: the last but one of the cascade's finest
-    way: Tensor  # [B,4,H/16,W/16]: where blocks of the last frame were in the golden one, and their vectors
-    sought: tuple[motion.Sought, motion.Sought]  # luma of the last and the golden frame, for the encoder's search
-    number: int  # of the last frame in its GOP
-    scene: bool = False  # whether the memory was a remembered scene: seen under another light
+    scene: bool = False  # whether that was a remembered scene: seen under another light
 
 
 class Prediction(NamedTuple):
@@ -266,31 +261,16 @@ class QAE(Backbone):
         if state is None:
             luma, chroma = self.from_thumbnail(side["thumbnail"], side["offsets"])
         else:
-            luma, chroma = self._compensated(side, state)
+            vectors = motion.dense_vectors(side["coarse"], side["choice"])
+            last = weighted(state.luma, state.chroma, side["weights"][:, 0])
+            references, source = [last], side["coarse"][:, 2]
+            if source.any():
+                used = set(source.flatten().tolist())
+                kept = weighted(*state.memory, side["weights"][:, 1]) if MEMORY in used else last
+                references += [kept, *(softening.softened(last, s) if s in used else last for s in (SOFT, BLURRED))]
+            luma, chroma = compensate(references, vectors)
         level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
         return self.predicted(luma, chroma, level, state is None)
-
-    @staticmethod
-    def _compensated(side: dict[str, Tensor], state: QAEState) -> tuple[Tensor, Tensor]:
-        """Planes that motion predicts."""
-        vectors = motion.dense_vectors(golden.followed(side["coarse"], state.way), side["choice"])
-        source, used = vectors[:, 2:3], side["coarse"][:, 2]
-        references = [weighted(state.luma, state.chroma, side["weights"][:, 0])]
-        if (used == MEMORY).any():
-            references.append(weighted(*state.memory, side["weights"][:, 1]))
-        if not (used > MEMORY).any():
-            return compensate(references, vectors[:, :3])
-        references.append(state.golden)
-        older = torch.full_like(source, len(references) - 1)
-        only, both = source == GOLDEN, source == BOTH
-        where = torch.where(only, vectors[:, 3:], vectors[:, :2])
-        from_ = torch.where(only, older, torch.where(both, 0, source))
-        one = compensate(references, torch.cat([where, from_], 1))
-        if not both.any():
-            return one
-        where, from_ = torch.where(both, vectors[:, 3:], where), torch.where(both, older, from_)
-        other = compensate(references, torch.cat([where, from_], 1))
-        return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
 
     @staticmethod
     def _moved(planes: tuple[Tensor, Tensor], state: QAEState, advice: Advice, k: int) -> dict[str, Tensor]:
@@ -303,7 +283,7 @@ class QAE(Backbone):
         known = [(state.luma, state.chroma)]
         if state.memory[0] is not state.luma:
             known.append(state.memory)
-        as_it_is = helper.begun(state.sought[0].reference)
+        as_it_is = helper.begun(lambda: motion.Reference.of(state.luma))
         light = torch.zeros(planes[0].shape[0], len(known), 4, dtype=torch.int64, device=planes[0].device)
         looks = (advice.lighter or state.scene, advice.lit or state.scene)
         for i, looked_at in enumerate(looks[: len(known)]):
@@ -313,14 +293,25 @@ class QAE(Backbone):
         reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
-        older = None if state.number < 1 else (state.sought[1], state.way)
-        coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse, older)
+        coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse)
         both = torch.zeros(light.shape[0], 2, 4, dtype=torch.int64, device=light.device)
         both[:, 0] = light[:, 0]
         if len(known) > 1 and (coarse[:, 2] == MEMORY).any():
             both[:, 1] = light[:, 1]
         grained = torch.tensor([grain], device=light.device)
         return {"coarse": coarse, "choice": choice, "grain": grained, "weights": both}
+
+    def _balance(self, state: QAEState | None, advice: Advice | None) -> Tensor:
+        """What squared error is worth in each channel [1,96,1,1]: in chroma the more, the less of it there is.
+
+        6:1:1 in decibels is the mean of logarithms: a plane's error counts by its share.  The last frame tells.
+        """
+        if state is None or advice is None or advice.before is None:
+            return self.weight
+        shown, source = (state.luma, state.chroma), advice.before
+        luma, chroma = ((a - b).square().mean((2, 3)) * 255.0**2 + _EXACT for a, b in zip(shown, source, strict=True))
+        worth = (_BALANCE * luma / chroma).clamp(*_WORTH)
+        return torch.cat([self.weight[:, :64], worth.repeat_interleave(16, 1)[:, :, None, None]], 1)
 
     # ------------------------------------------------------------------ Backbone
 
@@ -331,13 +322,10 @@ class QAE(Backbone):
             (self.scene_luma[i : i + 1] / 255.0, self.scene_chroma[i : i + 1] / 255.0)
             for i in range(self.config.scenes)
         ]
-        way = torch.zeros(1, 4, height // 16, width // 16, dtype=torch.int64)
-        sought = [(motion.Sought(luma),) * 2 for luma, _ in planes]
-        return [QAEState(*p, None, p, p, way, s, -1, True) for p, s in zip(planes, sought, strict=True)]
+        return [QAEState(*scene, None, scene, True) for scene in planes]
 
     def look_ahead(self, clip: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
-        luma, _ = unpack_yuv420(clip[0].transpose(0, 1))
-        return look_ahead(luma, seen, k)
+        return look_ahead(*unpack_yuv420(clip[0].transpose(0, 1)), seen, k)
 
     def encode(self, clip: Tensor, state: QAEState | None, k: int) -> tuple[Latent, QAEState | None]:
         return self.encode_advised(clip, state, k, None)
@@ -356,7 +344,7 @@ class QAE(Backbone):
         values = self.analyse(clip[:, :, 0], p)
         values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
         worth = KEY_WORTH if state is None else 1.0
-        weight = self.weight * worth * (1.0 if advice is None else advice.weight)
+        weight = self._balance(state, advice) * worth * (1.0 if advice is None else advice.weight)
         return Latent(values[:, :, None], side, weight, p), state
 
     def looks(self, state: QAEState | None, effort: int) -> int:
@@ -375,23 +363,9 @@ class QAE(Backbone):
             frame[latent.side["grey"], 4:] = GREY
         frame.div_(255.0)
         planes = unpack_yuv420(frame)
-        sought = motion.Sought(planes[0])
-        if state is None:
-            way = torch.zeros(len(frame), 4, *(n // 16 for n in planes[0].shape[2:]), dtype=torch.int64)
-            return frame[:, :, None], QAEState(*planes, None, planes, planes, way.to(frame.device), (sought, sought), 0)
-        coarse = latent.side["coarse"]
-        renewed = state.number % GOLDEN_EVERY == 0
-        older = (state.luma, state.chroma) if renewed else state.golden
-        way = golden.handed_on(coarse, state.way, renewed)
-        return frame[:, :, None], state._replace(
-            luma=planes[0],
-            chroma=planes[1],
-            coarse=coarse,
-            golden=older,
-            way=way,
-            sought=(sought, state.sought[0 if renewed else 1]),
-            number=state.number + 1,
-        )
+        memory = planes if state is None else state.memory
+        scene = state is not None and state.scene
+        return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory, scene)
 
 
 def _means(luma: Tensor, chroma: Tensor) -> Tensor:

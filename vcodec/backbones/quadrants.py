@@ -12,10 +12,10 @@ from numba import njit
 
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
-from vcodec.backbones.golden import mixed
 from vcodec.backbones.settling import CODING
+from vcodec.backbones.softening import smoothed
 from vcodec.loops import KEPT
-from vcodec.sources import GOLDEN, LAST, MEMORY
+from vcodec.sources import LAST, MEMORY
 
 __all__ = ["choose", "reconsider"]
 
@@ -52,43 +52,38 @@ def _place(shape: tuple[int, int, int], size: tuple[int, int], at: tuple[int, in
 
 @njit(cache=KEPT, nogil=True)
 def _shown(
-    pictures: tuple[Bytes, Bytes, Bytes], size: tuple[int, int], at: tuple[int, int], motion: Ints, mean: Bytes
+    pictures: tuple[Bytes, Bytes], size: tuple[int, int], at: tuple[int, int], motion: Ints, patch: Bytes
 ) -> tuple[Bytes, int, int]:
-    """What the 8×8 block ``at`` shows under motion [5]: a flat plane, where in it, and samples in a row.
+    """What the 8×8 block ``at`` shows under motion [3]: a flat plane, where in it, and samples in a row.
 
-    mean [64]: room for the mean of two.
+    patch [64]: room for what is made for it.
     """
-    last, beside, golden = pictures
-    source, shape = motion[2], last.shape
-    if source == MEMORY:
+    last, beside = pictures
+    if motion[2] == MEMORY:
         return beside.reshape(-1), 8 * (at[0] * size[1] + at[1]), size[1]
-    if source == LAST:
-        return last.reshape(-1), _place(shape, size, at, motion[0], motion[1]), shape[2]
-    older = _place(shape, size, at, motion[3], motion[4])
-    if source == GOLDEN:
-        return golden.reshape(-1), older, shape[2]
-    there = _place(shape, size, at, motion[0], motion[1])
-    mixed(last.reshape(-1), there, golden.reshape(-1), older, shape[2], 8, mean)
-    return mean, 0, 8
+    there, pitch = _place(last.shape, size, at, motion[0], motion[1]), last.shape[2]
+    if motion[2] == LAST:
+        return last.reshape(-1), there, pitch
+    smoothed(last.reshape(-1), there, pitch, 8, motion[2], patch)
+    return patch, 0, 8
 
 
 @njit(cache=KEPT, nogil=True)
 def _cheapest(
     now: Bytes,
-    pictures: tuple[Bytes, Bytes, Bytes],
+    pictures: tuple[Bytes, Bytes],
     coarse: Ints,
-    led: Ints,
     at: tuple[int, int],
     price: float,
     work: Shorts,
     measure: tuple[float, float],
-    mean: Bytes,
+    patch: Bytes,
 ) -> int:
     """The best choice of the block ``at``, by plain differences if it is looked at alone, else by what coding costs.
 
     measure: unit_of (0: alone), and what a bit of coding is worth in plain differences.
 
-    work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself.
+    work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself; patch: as _shown has it.
     """
     y, x = at
     here, begins, wide = now.reshape(-1), 8 * (y * now.shape[1] + x), now.shape[1]
@@ -98,7 +93,7 @@ def _cheapest(
         if i and _own_again(coarse, y, x, i):
             continue
         cy, cx = _whose(y, x, i, coarse.shape[1], coarse.shape[2])
-        there, moved, pitch = _shown(pictures, now.shape, at, led[:, cy, cx], mean)
+        there, moved, pitch = _shown(pictures, now.shape, at, coarse[:, cy, cx], patch)
         if measure[0] == 0.0:
             missed = float(differences.plain_8(here, begins, wide, there, moved, pitch))
         else:
@@ -111,24 +106,22 @@ def _cheapest(
 
 
 @njit(cache=KEPT, nogil=True)
-def choose(now: Bytes, pictures: tuple[Bytes, Bytes, Bytes], coarse: Ints, led: Ints, price: float, out: Ints) -> None:
-    """coarse [5,h,w] -> out [2h,2w] in 0..3.
+def choose(now: Bytes, pictures: tuple[Bytes, Bytes], coarse: Ints, price: float, out: Ints) -> None:
+    """coarse [3,h,w] -> out [2h,2w] in 0..3.
 
-    pictures: the last frame and the golden one at every quarter sample, the memory between them; led: what
-    golden.followed makes of coarse.
+    pictures: the last frame at every quarter sample, and the memory.
     """
-    work, mean = np.zeros((2, 64), np.int16), np.empty(64, np.uint8)
+    work, patch = np.zeros((2, 64), np.int16), np.empty(64, np.uint8)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            out[y, x] = _cheapest(now, pictures, coarse, led, (y, x), price, work, (0.0, 0.0), mean)
+            out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, (0.0, 0.0), patch)
 
 
 @njit(cache=KEPT, nogil=True)
 def reconsider(
     now: Bytes,
-    pictures: tuple[Bytes, Bytes, Bytes],
+    pictures: tuple[Bytes, Bytes],
     coarse: Ints,
-    led: Ints,
     weights: Ints,
     price: float,
     unit: float,
@@ -137,18 +130,18 @@ def reconsider(
     """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them; unit: unit_of."""
     h, w = coarse.shape[1:]
     measure = (unit, CODING * price)
-    field = np.empty((2 * h, 2 * w, 5), np.int64)
+    field = np.empty((2 * h, 2 * w, 3), np.int64)
     for y in range(2 * h):
         for x in range(2 * w):
             cy, cx = _whose(y, x, out[y, x], h, w)
-            field[y, x] = led[:, cy, cx]
+            field[y, x] = coarse[:, cy, cx]
     # what the blocks above, below, left and right weigh
     parts = np.zeros((4, 8, 8), np.int16)
     for r in range(4):
         for c in range(8):
             parts[0, r, c], parts[1, 7 - r, c] = weights[r, c], weights[r, c]
             parts[2, c, r], parts[3, c, 7 - r] = weights[r, c], weights[r, c]
-    work, part, mean = np.empty((2, 64), np.int16), parts.reshape(-1), np.empty(64, np.uint8)
+    work, part, patch = np.empty((2, 64), np.int16), parts.reshape(-1), np.empty(64, np.uint8)
     around, share = work[0], work[1]
     for y in range(2 * h):
         for x in range(2 * w):
@@ -159,8 +152,8 @@ def reconsider(
                 ny, nx = (y + 2 * side - 1, x) if side < 2 else (y, x + 2 * side - 5)
                 if ny < 0 or nx < 0 or ny >= 2 * h or nx >= 2 * w:
                     continue
-                there, moved, pitch = _shown(pictures, now.shape, (y, x), field[ny, nx], mean)
+                there, moved, pitch = _shown(pictures, now.shape, (y, x), field[ny, nx], patch)
                 differences.add_share_8(around, share, there, moved, pitch, part, 64 * side)
-            out[y, x] = _cheapest(now, pictures, coarse, led, (y, x), price, work, measure, mean)
+            out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, measure, patch)
             cy, cx = _whose(y, x, out[y, x], h, w)
-            field[y, x] = led[:, cy, cx]
+            field[y, x] = coarse[:, cy, cx]

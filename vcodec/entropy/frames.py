@@ -28,7 +28,6 @@ from vcodec.entropy.lattice import (
     ReadPort,
     WritePort,
     code_choice,
-    code_corrections,
     code_flags,
     code_grain,
     code_maps,
@@ -179,7 +178,7 @@ class FrameEntropy:
         coarse = (
             side["coarse"][0].cpu().numpy().astype(np.int64)
             if "coarse" in side
-            else np.zeros((5, *act.shape[1:]), np.int64)
+            else np.zeros((3, *act.shape[1:]), np.int64)
         )
         hat = quantizer.dequantize(chosen.indices, at.level, at.kind, at.phase, fine)
         after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side))
@@ -214,7 +213,7 @@ class FrameEntropy:
     def opening(self, shape: tuple[int, int, int, int]) -> FrameState:
         """What the first frame's contexts read where a GOP starts from a remembered picture; shape (C, 1, h, w)."""
         c, _, h, w = shape
-        none = np.zeros((5, h // 2, w // 2), np.int64)
+        none = np.zeros((3, h // 2, w // 2), np.int64)
         return FrameState(-1, torch.zeros(1, c, h, w, device=self.device), none[:1], none)
 
     def _place(self, quantizer: Quantizer, state: FrameState | None, k: int) -> _Place:
@@ -257,7 +256,7 @@ class FrameEntropy:
             flags = code_flags(port, 0, None if side is None else _flags(side))
             offsets = code_offsets(port, numpy("offsets"))
             maps = code_thumbnail(port, self.trees, Frame.of(k, 0), shape, with_act(numpy("thumbnail")))
-            still = np.zeros((5, *shape), np.int64)
+            still = np.zeros((3, *shape), np.int64)
             sent = {"thumbnail": tensor(maps[:3].clip(0, 31)), "offsets": tensor(offsets), "grey": _grey(flags)}
             return sent, _valid_activity(maps[3]), still
         vectors, weights = numpy("coarse"), numpy("weights")
@@ -271,18 +270,14 @@ class FrameEntropy:
         contexts = Contexts(self.trees, frame, past_of(past, state.activity[0]))
         kept = np.zeros((1, *shape), np.int64)
         if flags & _KEPT:
-            kept = code_maps(port, contexts, ("source",), shape, None if vectors is None else vectors[2:3], kept)
-        if vectors is not None and (vectors[[0, 1, 3, 4]] & ((1 << grain) - 1)).any():
+            kept = code_maps(port, contexts, ("source",), shape, None if vectors is None else vectors[2:], kept)
+        if vectors is not None and (vectors[:2] & ((1 << grain) - 1)).any():
             raise ValueError(f"vectors are no multiples of {1 << grain}")
         moved = with_act(None if vectors is None else vectors[:2] >> grain)
         maps = code_maps(port, contexts, ("dy", "dx", "activity"), shape, moved, kept)
         grains, act_out = maps[:2].clip(-(RANGE >> grain), RANGE >> grain), _valid_activity(maps[2])
-        known = np.concatenate([grains, kept, act_out[None]])
-        deltas = code_corrections(port, contexts, known, None if vectors is None else vectors[3:] >> grain)
-        deltas = deltas.clip(-(RANGE >> grain), RANGE >> grain)
-        known = np.concatenate([grains, kept, deltas])
-        choice = code_choice(port, self.trees, frame, known, act_out, numpy("choice"))
-        coarse = np.concatenate([grains << grain, kept, deltas << grain])
+        choice = code_choice(port, self.trees, frame, np.concatenate([grains, kept]), act_out, numpy("choice"))
+        coarse = np.concatenate([grains << grain, kept])
         sent = {"coarse": tensor(coarse), "choice": tensor(choice), "weights": tensor(np.stack(light))}
         sent |= {"grey": _grey(flags), "grain": torch.tensor([grain])}
         return sent, act_out, coarse

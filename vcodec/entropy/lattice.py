@@ -22,7 +22,6 @@ from vcodec.entropy.surroundings import (
     guessed,
     look_at_activity,
     look_at_choices,
-    look_at_corrections,
     look_at_map,
     look_at_plane,
     look_at_vectors,
@@ -31,7 +30,7 @@ from vcodec.entropy.surroundings import (
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees
 from vcodec.grain import GRAINS
-from vcodec.sources import MEMORY
+from vcodec.sources import MEMORY, SOURCES
 
 __all__ = [
     "FAR_FIRST",
@@ -45,7 +44,6 @@ __all__ = [
     "ReadPort",
     "WritePort",
     "code_choice",
-    "code_corrections",
     "code_flags",
     "code_grain",
     "code_maps",
@@ -210,7 +208,7 @@ def code_maps(
     """Code integer maps together; returns them [C,h,w].
 
     names: ("source",) or ("dy", "dx", "activity"); maps [C,h,w] to write, None to read; still [h,w]: the source where
-    that is known; where it is odd, dy and dx are 0 and not coded.
+    that is known; where it is the memory, dy and dx are 0 and not coded.
     """
     trees, frame, past = contexts
     h, w = shape
@@ -221,7 +219,7 @@ def code_maps(
         for number, targets, around in _passes(h, w):
             seen = np.zeros((len(targets), COLUMNS), np.int32)
             look_at_map(number, targets, around, frame, nothing, out[0], past.activity, past.source, seen)
-            out[0, targets] = port.grown(trees, "source", seen, None if given is None else given[0, targets]) & 3
+            out[0, targets] = port.grown(trees, "source", seen, None if given is None else given[0, targets]) % SOURCES
         return out.reshape(1, h, w)
     source, moves, activity = still.reshape(-1), out[:2], out[2]
     for number, targets, around in _passes(h, w):
@@ -229,7 +227,7 @@ def code_maps(
         look_at_map(number, targets, around, frame, activity, source, past.activity, past.source, common)
         guess, deltas = np.empty((2, len(targets)), np.int64), np.zeros((2, len(targets)), np.int64)
         guessed(known, targets, around, moves, source, past.motion, guess)
-        sent = (source[targets] & 1) == 0
+        sent = source[targets] != MEMORY
         for c, kind in enumerate(names[:2]):
             seen, turn = common.copy(), np.empty(len(targets), np.int64)
             look_at_vectors(c, known, targets, around, moves, guess, past.motion, past.spread, deltas[0], turn, seen)
@@ -279,32 +277,11 @@ def code_offsets(port: Port, offsets: Ints | None) -> Ints:
     return port.symbols(np.full(3, OFFSETS_FIRST), offsets) & 7
 
 
-def code_corrections(port: Port, contexts: Contexts, maps: Ints, deltas: Ints | None) -> Ints:
-    """Corrections [2,h,w] of where blocks are in the golden frame, zero where they are not predicted from it.
-
-    maps [4,h,w]: dy, dx, source, activity of the frame; deltas to write, None to read.
-    """
-    trees, frame, past = contexts
-    flat = maps.reshape(4, -1)
-    targets = np.flatnonzero(flat[2] > MEMORY)
-    out = np.zeros((2, flat.shape[1]), np.int64)
-    none = np.zeros((4, len(targets)), np.int64)
-    delta = np.zeros(len(targets), np.int64)
-    for c, kind in enumerate(("golden_dy", "golden_dx")):
-        seen = np.zeros((len(targets), COLUMNS), np.int32)
-        look_at_map(0, targets, none, frame, flat[3], flat[2], past.activity, past.source, seen)
-        look_at_corrections(targets, flat[:2], flat[2], flat[3], past.motion, delta, seen)
-        want = None if deltas is None else deltas[c].reshape(-1)[targets]
-        delta = _code_delta(port, trees, kind, seen, want)
-        out[c, targets] = delta
-    return out.reshape(2, *maps.shape[1:])
-
-
 def code_choice(port: Port, trees: Trees, frame: Frame, coarse: Ints, act: Ints, choice: Ints | None) -> Ints:
     """Whose vector each 8×8 block takes: [2h,2w] in 0..3.
 
-    coarse [5,h,w]: vectors, sources and corrections; act [h,w]: activity.  Blocks whose candidates are all one are
-    not coded.  Half of the blocks (a checkerboard) go first, the others know what those around them chose.
+    coarse [3,h,w]: vectors and sources; act [h,w]: activity.  Blocks whose candidates are all one vector are not
+    coded.  Half of the blocks (a checkerboard) go first, the others know what those around them chose.
     """
     h, w = act.shape
     out = np.zeros((2 * h, 2 * w), np.int64)

@@ -192,7 +192,7 @@ def _nothing(values: Tensor, state: FrameState | None) -> dict[str, Tensor]:
         return {"thumbnail": torch.zeros(1, 3, h, w, dtype=torch.int64), **plain}
     return {
         "grey": torch.tensor([False]),
-        "coarse": torch.zeros(1, 5, h, w, dtype=torch.int64),
+        "coarse": torch.zeros(1, 3, h, w, dtype=torch.int64),
         "grain": torch.tensor([0]),
         "weights": torch.zeros(1, 2, 4, dtype=torch.int64),
         "choice": torch.zeros(1, 2 * h, 2 * w, dtype=torch.int64),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.loops import KEPT
-from vcodec.sources import GOLDEN, MEMORY
+from vcodec.sources import BLURRED, MEMORY, SOFT
 
 __all__ = [
     "COLUMNS",
@@ -26,7 +26,6 @@ __all__ = [
     "guessed",
     "look_at_activity",
     "look_at_choices",
-    "look_at_corrections",
     "look_at_map",
     "look_at_plane",
     "look_at_vectors",
@@ -35,11 +34,11 @@ __all__ = [
 
 Ints = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int32]
-KINDS = ("dy", "dx", "activity", "source", "choice", "thumb0", "thumb1", "thumb2", "golden_dy", "golden_dx")
+KINDS = ("dy", "dx", "activity", "source", "choice", "thumb0", "thumb1", "thumb2")
 COLUMNS = 28
 
 # of every map
-_PASS, _LEVEL, _RANK, _AGE, _GRAIN, _GOLDENS = 0, 1, 2, 3, 26, 27
+_PASS, _LEVEL, _RANK, _AGE, _GRAIN, _SMOOTH = 0, 1, 2, 3, 26, 27
 _PAST_ACTIVITY, _PAST_MOST, _PAST_SUM, _PAST_SOURCE = 4, 5, 6, 7  # of the last frame: there, and in 3×3 blocks
 _ACTIVITY, _ACTIVITY_MIDDLE, _EMPTY, _SOURCES = 8, 9, 10, 11  # of the four neighbours
 # of vectors and thumbnails: neighbours beside the guess, the last frame's vector beside it, the other component's
@@ -84,8 +83,8 @@ class Past(NamedTuple):
 
 
 def past_of(motion: Ints, activity: Ints) -> Past:
-    """motion [3 or more,h,w]: dy, dx, source; activity [h,w]."""
-    h, w = motion.shape[1:]
+    """motion [3,h,w]: dy, dx, source; activity [h,w]."""
+    _, h, w = motion.shape
     spread, act = np.empty((2, h * w), np.int64), np.empty((3, h * w), np.int64)
     _around(motion, activity, spread, act)
     return Past(motion[:2].reshape(2, -1), spread, act, motion[2].reshape(-1))
@@ -134,7 +133,7 @@ def look_at_map(
             for c in range(4):
                 out[i, _ACTIVITY + c] = -1
             continue
-        total = low = empty = sources = goldens = 0
+        total = low = empty = sources = smooth = 0
         high = 0
         low = 1 << 20
         for c in range(4):
@@ -142,9 +141,9 @@ def look_at_map(
             total, low, high = total + a, min(low, a), max(high, a)
             empty += a == 0
             sources += source[around[c, i]] == MEMORY
-            goldens += (source[around[c, i]] > MEMORY) + 5 * (source[around[c, i]] == GOLDEN)
+            smooth += (source[around[c, i]] == SOFT) + 5 * (source[around[c, i]] == BLURRED)
         out[i, _ACTIVITY], out[i, _ACTIVITY_MIDDLE] = total, total - low - high
-        out[i, _EMPTY], out[i, _SOURCES], out[i, _GOLDENS] = empty, sources, goldens
+        out[i, _EMPTY], out[i, _SOURCES], out[i, _SMOOTH] = empty, sources, smooth
 
 
 @njit(cache=KEPT, nogil=True)
@@ -155,7 +154,7 @@ def guessed(known: bool, targets: Ints, around: Ints, maps: Ints, source: Ints, 
         best, least = -1, 1 << 40
         for c in range(4 if known else 0):
             y, x = maps[0, around[c, i]], maps[1, around[c, i]]
-            cost = (source[around[c, i]] & 1) * _MEMORY_FAR
+            cost = (source[around[c, i]] == MEMORY) * _MEMORY_FAR
             for other in range(5):
                 v = maps[0, around[other, i]] if other < 4 else past[0, at]
                 u = maps[1, around[other, i]] if other < 4 else past[1, at]
@@ -251,19 +250,6 @@ def look_at_activity(
 
 
 @njit(cache=KEPT, nogil=True)
-def look_at_corrections(
-    targets: Ints, maps: Ints, source: Ints, activity: Ints, past: Ints, delta: Ints, out: Small
-) -> None:
-    """Columns of corrections of where targets [n] are in the golden frame; delta [n]: of the first component."""
-    for i in range(len(targets)):
-        at = targets[i]
-        moved = abs(maps[0, at] - past[0, at]) + abs(maps[1, at] - past[1, at])
-        out[i, _FROM_MEMORY], out[i, _SIZE] = source[at], min(abs(maps[0, at]) + abs(maps[1, at]), 3 * _MOST)
-        out[i, _MOVED], out[i, _OTHER_DELTA] = min(moved, 3 * _MOST), min(abs(delta[i]), _MOST)
-        out[i, _ACTIVITY_MIDDLE] = activity[at]
-
-
-@njit(cache=KEPT, nogil=True)
 def look_at_plane(
     known: bool, targets: Ints, around: Ints, plane: Ints, before: Ints, delta: Ints, guess: Ints, out: Small
 ) -> None:
@@ -288,11 +274,11 @@ def look_at_plane(
 def look_at_choices(
     coarse: Ints, activity: Ints, frame: tuple[int, int, int, int], odd: int, choice: Ints, places: Ints, out: Small
 ) -> int:
-    """Of the even (odd) half of the 8×8 blocks choice [2h,2w], those whose candidates in coarse [5,h,w] differ.
+    """Of the even (odd) half of the 8×8 blocks choice [2h,2w], those whose candidates in coarse [3,h,w] differ.
 
     Writes where they are, places [n], and their columns out [n,COLUMNS]; gives n.  choice: what is known of it.
     """
-    h, w = coarse.shape[1:]
+    _, h, w = coarse.shape
     n = 0
     for y in range(2 * h):
         for x in range((y + odd) & 1, 2 * w, 2):
@@ -303,7 +289,7 @@ def look_at_choices(
             for i in range(1, 4):
                 cy, cx = ny if i >= 2 else by, nx if i & 1 else bx
                 apart = 0
-                for c in range(len(coarse)):  # another source is far away
+                for c in range(3):  # another source is far away
                     apart = max(apart, abs(coarse[c, cy, cx] - coarse[c, by, bx]) * (16 if c == 2 else 1))
                 out[n, _FAR + i - 1] = min(apart, 3 * _MOST)
                 mask |= (apart > 0) << (i - 1)

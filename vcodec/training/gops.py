@@ -41,7 +41,7 @@ def record(footage: Path, folder: Path, codec: str, *, gop: int = GOP, jobs: int
     """Code up to three GOPs of each clip with a codec (a name or weights), at each of RECORDED_KS: one .npz for each.
 
     Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: (dy, dx) and whether the memory is the source.  What
-    comes from the golden frame is taken to come from the last one.
+    comes from the last frame smoothed is taken to come from it as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths, work = video_files([footage]), partial(_record, folder, codec, gop)
@@ -83,7 +83,7 @@ def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> npt.NDArray[np.in
 
     def watched(*args: Any) -> dict[str, Tensor]:
         side: dict[str, Tensor] = moved(*args)
-        dense = motion.dense_vectors(side["coarse"], side["choice"])[0, :3].numpy().astype(np.int16)
+        dense = motion.dense_vectors(side["coarse"], side["choice"])[0].numpy().astype(np.int16)
         dense[2] = dense[2] == MEMORY
         found.append(dense)
         return side

@@ -77,7 +77,8 @@ def _softened(planes: Tensor, source: int) -> Tensor:
     out = np.empty(levels.shape, np.uint8)
     pitch: int = wide.shape[-1]
     for plane, to in zip(wide.reshape(-1, *wide.shape[-2:]), out.reshape(-1, *out.shape[-2:]), strict=True):
-        _smooth(plane.reshape(-1), REACH * pitch + REACH, pitch, to.shape, source, to.reshape(-1))
+        shape = (len(to), len(to[0]))
+        _smooth(plane.reshape(-1), REACH * pitch + REACH, pitch, shape, source, to.reshape(-1))
     return torch.from_numpy(out).to(planes.device, planes.dtype).div_(255.0)
 
 

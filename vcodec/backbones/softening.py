@@ -75,10 +75,9 @@ def _softened(planes: Tensor, source: int) -> Tensor:
     levels = planes.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
     wide = np.pad(levels, ((0, 0), (0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
     out = np.empty(levels.shape, np.uint8)
-    pitch: int = wide.shape[-1]
-    for plane, to in zip(wide.reshape(-1, *wide.shape[-2:]), out.reshape(-1, *out.shape[-2:]), strict=True):
-        shape = (len(to), len(to[0]))
-        _smooth(plane.reshape(-1), REACH * pitch + REACH, pitch, shape, source, to.reshape(-1))
+    (high, pitch), (h, w) = wide.shape[-2:], levels.shape[-2:]
+    for plane, to in zip(wide.reshape(-1, high * pitch), out.reshape(-1, h * w), strict=True):
+        _smooth(plane, REACH * pitch + REACH, pitch, (h, w), source, to)
     return torch.from_numpy(out).to(planes.device, planes.dtype).div_(255.0)
 
 

@@ -34,7 +34,7 @@ demo: $(STAMP)
 	$(BIN)/vcodec eval examples/sample.mp4 demo/sample.vae
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # CLIPS="a.mp4 b.mkv": what to measure on.  Finished points and anchors are kept in bench/.
 bench-rd: $(STAMP)

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from tests.models import moving_frames, small_codec, small_trees
+from vcodec.backbones.motion import dense_vectors, neighbours
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.eightbit import EightBitContext, fast_here
-from vcodec.entropy.frames import neighbours
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
 from vcodec.entropy.lattice import (
@@ -31,7 +31,8 @@ from vcodec.entropy.lattice import (
     code_offsets,
     code_thumbnail,
 )
-from vcodec.entropy.observed import activity
+from vcodec.entropy.motion import roughness as roughness_of
+from vcodec.entropy.observed import ROUGH, activity, roughness
 from vcodec.entropy.surroundings import COLUMNS, KINDS, Frame, past_of
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.entropy.trees import Trees
@@ -273,7 +274,8 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     source = rng.integers(0, 2, (1, *shape))
     maps[:2] *= 1 - source
     coarse = np.concatenate([maps[:2] // 100, source])
-    apart = np.abs(neighbours(coarse)[1:] - neighbours(coarse)[:1]).any((0, 1))
+    near = neighbours(torch.from_numpy(coarse)[None])[0].numpy()
+    apart = np.abs(near[1:] - near[:1]).any((0, 1))
     choice = rng.integers(0, 4, (2 * h, 2 * w)) * apart
     thumb = np.stack([rng.integers(0, 32, shape) for _ in range(3)] + [maps[2]])
     moving = ("dy", "dx", "activity")
@@ -434,3 +436,15 @@ def test_the_compiled_reader_reads_as_constriction_does(size: int) -> None:
                 except DamagedError:
                     ends.append(False)
             assert len(set(ends)) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 5)])
+def test_roughness_in_loops(shape: tuple[int, int]) -> None:
+    """The compiled maps of rough motion are those that the networks were trained on."""
+    rng = np.random.default_rng(len(shape) + shape[0])
+    coarse = rng.integers(-12, 13, (3, *shape))
+    choice = rng.integers(0, 4, (2 * shape[0], 2 * shape[1]))
+    out = np.empty((len(ROUGH), *choice.shape), np.float32)
+    roughness_of(coarse, choice, np.array(ROUGH), out)
+    vectors = dense_vectors(torch.from_numpy(coarse)[None], torch.from_numpy(choice)[None])
+    assert np.array_equal(out, roughness(vectors[:, :2])[0].numpy())

@@ -12,7 +12,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["cheapest", "coded", "first_activity", "worthwhile"]
+__all__ = ["cheapest", "coded", "fill", "first_activity", "worthwhile"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -119,13 +119,29 @@ def coded(table: Floats, mask: npt.NDArray[np.bool_], activity: Ints, first: int
     channels, h, w = table.shape
     rows, places = np.empty(table.size, np.int64), np.empty(table.size, np.int64)
     numbers, members = table.reshape(-1), mask.reshape(-1)
+    active, counts = np.empty((len(activity), w), np.int64), np.zeros(len(activity), np.int64)
+    for y in range(len(activity)):
+        for x in range(w):
+            if activity[y, x >> 1]:
+                active[y, counts[y]] = x
+                counts[y] += 1
     n = 0
     for c in range(channels):
         for y in range(h):
-            line = activity[y >> 1]
             begin = (c * h + y) * w
-            for x in range(w):
-                if line[x >> 1] and members[begin + x] and numbers[begin + x] > 0:
-                    rows[n], places[n] = first + int(numbers[begin + x]), begin + x
+            for i in range(counts[y >> 1]):
+                place = begin + active[y >> 1, i]
+                if members[place] and numbers[place] > 0:
+                    rows[n], places[n] = first + int(numbers[place]), place
                     n += 1
     return rows[:n].copy(), places[:n].copy()
+
+
+@njit(cache=KEPT, nogil=True)
+def fill(symbols: Ints, places: Ints, reach: int, out: Floats) -> int:
+    """Put the indices that symbols stand for in their flat places; gives how many symbols are escapes."""
+    far = 0
+    for i in range(len(symbols)):
+        out[places[i]] = symbols[i] - reach
+        far += symbols[i] > 2 * reach
+    return far

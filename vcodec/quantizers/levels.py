@@ -15,13 +15,23 @@ _SIZES = 5  # magnitudes whose levels are shifted
 
 
 @njit(cache=KEPT, nogil=True)
-def oriented_levels(index: Floats, shift: Floats, step: Floats, turn: Floats, out: Floats) -> None:
-    """Levels out [C,h,w] of indices [C,h,w]: shifts [5] of magnitudes, steps [C], turn: ±1 where c + y + x is even."""
+def oriented_levels(
+    index: Floats, bits: npt.NDArray[np.int32], shift: Floats, step: Floats, turn: Floats, out: Floats
+) -> None:
+    """Levels out [C,h,w] of indices [C,h,w]: shifts [5] of magnitudes, steps [C], turn: ±1 where c + y + x is even.
+
+    bits [C,h,w]: the indices as they lie in memory; most rows hold nothing.
+    """
     channels, h, w = index.shape
     for c in range(channels):
         size = step[c]
         for y in range(h):
-            given, found = index[c, y], out[c, y]
+            given, found, some = index[c, y], out[c, y], np.int32(0)
+            for x in range(w):
+                some |= bits[c, y, x]
+            if not some:
+                found[:] = np.float32(0.0)
+                continue
             first = turn[0] if (c + y) % 2 == 0 else -turn[0]
             for x in range(w):
                 value = given[x]

@@ -397,6 +397,33 @@ def test_a_table_for_each_symbol_codes_as_a_run_of_one_table() -> None:
         assert writer.expected_bits == pytest.approx(tables.bits[rows[order], symbols[order]].sum())
 
 
+@pytest.mark.parametrize("steered", [0.0, 0.93])
+def test_the_compiled_writer_writes_as_constriction_does(steered: float) -> None:
+    """Word for word, wherever it ends; steered: how often a value is chosen for which a carry stays possible."""
+    rng = np.random.default_rng(11)
+    weights = rng.random((12, 20)) ** rng.integers(1, 60, (12, 1))
+    tables = Tables(integer_rows(weights + 1e-9))
+    held = 0
+    for _ in range(40):
+        writer, plain = SymbolWriter(), constriction.stream.queue.RangeEncoder()
+        for turn in range(40):
+            if turn % 8 == 0 and rng.random() > steered:
+                rows, symbols = rng.integers(0, 12, 300), rng.choice([0, 19, 7], 300)
+                writer.write(tables, rows, symbols)
+                for row in np.unique(rows):
+                    plain.encode(symbols[rows == row].astype(np.int32), tables.model(int(row)))
+            lower, width = int(writer._state[0]), int(writer._state[1])
+            ends_at = (2**64 - lower) // (width >> 24 << 8) if lower + width >= 2**64 else 65535
+            value = ends_at if rng.random() < steered else int(rng.integers(0, 65536))
+            writer.write_raw(np.array([min(value, 65535)]))
+            plain.encode(np.array([min(value, 65535)], np.int32), constriction.stream.model.Uniform(1 << 16))
+            held = max(held, int(writer._state[2]))
+            assert writer.finish() == plain.get_compressed().astype("<u4").tobytes()
+    assert held > 5 or not steered
+    with pytest.raises(ValueError, match="no table"):
+        SymbolWriter().write(tables, np.zeros(1, np.int64), np.full(1, 20))
+
+
 @pytest.mark.parametrize("size", [2, 32, 200])
 def test_the_compiled_reader_reads_as_constriction_does(size: int) -> None:
     """Tables of any shape, near certain ones and ones with holes, read alike up to the last word and beyond it."""

@@ -105,6 +105,10 @@ class StandIn:
         assert not isinstance(parsing.found, DamagedError)
         return parsing.found
 
+    def draw_frames(self, parsing: Parsing, state: Any, grid: Any, settings: Any) -> tuple[list[Planes], Any]:
+        clip, after = self.draw(parsing, state)
+        return self.to_frames(clip, grid, settings), after
+
 
 class Parsing(NamedTuple):
     """What was read of a payload: its pictures and the state after it, or why it cannot be read."""

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from tests.models import moving_frames, small_codec, small_trees
+from vcodec.backbones.motion import dense_vectors, neighbours
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.eightbit import EightBitContext, fast_here
-from vcodec.entropy.frames import neighbours
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
 from vcodec.entropy.lattice import (
@@ -31,7 +31,8 @@ from vcodec.entropy.lattice import (
     code_offsets,
     code_thumbnail,
 )
-from vcodec.entropy.observed import activity
+from vcodec.entropy.motion import roughness as roughness_of
+from vcodec.entropy.observed import ROUGH, activity, roughness
 from vcodec.entropy.surroundings import COLUMNS, KINDS, Frame, past_of
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.entropy.trees import Trees
@@ -274,7 +275,8 @@ def test_maps_round_trip(shape: tuple[int, int]) -> None:
     source = rng.integers(0, SOURCES, (1, *shape))
     maps[:2] *= source != MEMORY
     coarse = np.concatenate([maps[:2] // 100, source])
-    apart = np.abs(neighbours(coarse)[1:] - neighbours(coarse)[:1]).any((0, 1))
+    near = neighbours(torch.from_numpy(coarse)[None])[0].numpy()
+    apart = np.abs(near[1:] - near[:1]).any((0, 1))
     choice = rng.integers(0, 4, (2 * h, 2 * w)) * apart
     thumb = np.stack([rng.integers(0, 32, shape) for _ in range(3)] + [maps[2]])
     moving = ("dy", "dx", "activity")
@@ -396,6 +398,33 @@ def test_a_table_for_each_symbol_codes_as_a_run_of_one_table() -> None:
         assert writer.expected_bits == pytest.approx(tables.bits[rows[order], symbols[order]].sum())
 
 
+@pytest.mark.parametrize("steered", [0.0, 0.93])
+def test_the_compiled_writer_writes_as_constriction_does(steered: float) -> None:
+    """Word for word, wherever it ends; steered: how often a value is chosen for which a carry stays possible."""
+    rng = np.random.default_rng(11)
+    weights = rng.random((12, 20)) ** rng.integers(1, 60, (12, 1))
+    tables = Tables(integer_rows(weights + 1e-9))
+    held = 0
+    for _ in range(40):
+        writer, plain = SymbolWriter(), constriction.stream.queue.RangeEncoder()
+        for turn in range(40):
+            if turn % 8 == 0 and rng.random() > steered:
+                rows, symbols = rng.integers(0, 12, 300), rng.choice([0, 19, 7], 300)
+                writer.write(tables, rows, symbols)
+                for row in np.unique(rows):
+                    plain.encode(symbols[rows == row].astype(np.int32), tables.model(int(row)))
+            lower, width = int(writer._state[0]), int(writer._state[1])
+            ends_at = (2**64 - lower) // (width >> 24 << 8) if lower + width >= 2**64 else 65535
+            value = ends_at if rng.random() < steered else int(rng.integers(0, 65536))
+            writer.write_raw(np.array([min(value, 65535)]))
+            plain.encode(np.array([min(value, 65535)], np.int32), constriction.stream.model.Uniform(1 << 16))
+            held = max(held, int(writer._state[2]))
+            assert writer.finish() == plain.get_compressed().astype("<u4").tobytes()
+    assert held > 5 or not steered
+    with pytest.raises(ValueError, match="no table"):
+        SymbolWriter().write(tables, np.zeros(1, np.int64), np.full(1, 20))
+
+
 @pytest.mark.parametrize("size", [2, 32, 200])
 def test_the_compiled_reader_reads_as_constriction_does(size: int) -> None:
     """Tables of any shape, near certain ones and ones with holes, read alike up to the last word and beyond it."""
@@ -435,3 +464,15 @@ def test_the_compiled_reader_reads_as_constriction_does(size: int) -> None:
                 except DamagedError:
                     ends.append(False)
             assert len(set(ends)) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (7, 5)])
+def test_roughness_in_loops(shape: tuple[int, int]) -> None:
+    """The compiled maps of rough motion are those that the networks were trained on."""
+    rng = np.random.default_rng(len(shape) + shape[0])
+    coarse = rng.integers(-12, 13, (3, *shape))
+    choice = rng.integers(0, 4, (2 * shape[0], 2 * shape[1]))
+    out = np.empty((len(ROUGH), *choice.shape), np.float32)
+    roughness_of(coarse, choice, np.array(ROUGH), out)
+    vectors = dense_vectors(torch.from_numpy(coarse)[None], torch.from_numpy(choice)[None])
+    assert np.array_equal(out, roughness(vectors[:, :2])[0].numpy())

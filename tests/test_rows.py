@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from vcodec import helper
-from vcodec.backbones.layers import Stack
+from vcodec.backbones.base import Latent
+from vcodec.backbones.layers import Stack, unpack_yuv420
+from vcodec.backbones.qae import QAE, Prediction, QAEConfig
 
 
 def stack(inputs: int, width: int, outputs: int, layers: int, skips: bool) -> Stack:
@@ -52,3 +55,31 @@ def test_wide_stacks_stay_tensors() -> None:
         assert narrow._compiles(x) and not narrow._compiles(x.double())
         narrow.low_precision = True
         assert not narrow._compiles(x)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_drawing_and_tensors_agree(grey: bool) -> None:
+    """A frame drawn in one pass is what the tensors of training give, as planes, as bytes and as a clip."""
+    torch.manual_seed(4)
+    net = QAE(QAEConfig(width=8, filter_width=10)).eval()
+    for p in net.loop_filter.parameters():
+        p.data.uniform_(-0.3, 0.3)
+    prediction = Prediction((torch.rand(1, 1, 48, 80), torch.rand(1, 2, 24, 40)), torch.tensor([4.2]))
+    side = {"grey": torch.tensor([grey])}
+    latent = Latent(100.0 * torch.rand(1, 96, 1, 6, 10) - 50.0, side, None, prediction)
+    with torch.inference_mode(), helper.at_hand():
+        frame = net.synthesise(latent.values[:, :, 0], prediction).clamp(0, 1).mul(255.0).round()
+        if grey:
+            frame[:, 4:] = 128.0
+        luma, chroma = unpack_yuv420(frame)
+        state = net.decode_planes(latent, None, 16)
+        clip, again = net.decode(latent, None, 16)
+    near = {"atol": 1.01, "rtol": 0.0}  # other CPUs sum the same in another order
+    (y, u, v), after = state
+    torch.testing.assert_close(torch.from_numpy(y).float(), luma[0, 0], **near)
+    torch.testing.assert_close(torch.from_numpy(np.stack([u, v])).float(), chroma[0], **near)
+    assert (torch.from_numpy(y) == luma[0, 0]).float().mean() > 0.99
+    assert after is not None and again is not None
+    assert torch.equal(after.luma[0, 0], torch.from_numpy(y) / 255.0)
+    assert torch.equal(after.luma, again.luma) and torch.equal(after.chroma, again.chroma)
+    assert all(torch.equal(a, b) for a, b in zip(unpack_yuv420(clip[:, :, 0]), (after.luma, after.chroma)))

@@ -11,12 +11,12 @@ No float stands between the payload and the indices: `entropy.read` computes wit
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Queue
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ from vcodec.scale import LAMBDA, cascaded, level_of, step_at
 
 __all__ = ["Codec", "Grid", "Parsing", "Payload", "Settings", "State"]
 
+T = TypeVar("T")
 Planes = tuple[npt.NDArray[np.uint8], ...]
 
 
@@ -327,16 +328,34 @@ class Codec:
     @torch.inference_mode()
     def draw(self, parsing: Parsing, state: State | None) -> tuple[Tensor, State]:
         """The pictures of what was parsed, on the codable grid; state: after the chunk before it, drawn."""
-        inner = parsing.opening if state is None else state.backbone
-        parts = []
+        parts, after = self._steps_of(parsing, state, self.backbone.decode)
+        return torch.cat([clip[:, :, :size] for clip, size in zip(parts, parsing.sizes)], 2), after
+
+    @torch.inference_mode()
+    def draw_frames(
+        self, parsing: Parsing, state: State | None, grid: Grid, settings: Settings
+    ) -> tuple[list[Planes], State]:
+        """As draw and then to_frames, sooner where there is a shorter way."""
+        if not self.backbone.makes_planes:
+            clip, after = self.draw(parsing, state)
+            return self.to_frames(clip, grid, settings), after
+        made, after = self._steps_of(parsing, state, self.backbone.decode_planes)
+        sizes = [(grid.height, grid.width), *[((grid.height + 1) // 2, (grid.width + 1) // 2)] * 2]
+        return [tuple(np.ascontiguousarray(p[:h, :w]) for p, (h, w) in zip(planes, sizes)) for planes in made], after
+
+    def _steps_of(
+        self, parsing: Parsing, state: State | None, decode: Callable[[Latent, Any, int], tuple[T, Any]]
+    ) -> tuple[list[T], State]:
+        """What each step that was parsed decodes to."""
+        inner, parts = parsing.opening if state is None else state.backbone, []
         try:
             with helper.at_hand():  # drawing takes longer than parsing, which runs beside it
-                for size, (k, _) in zip(parsing.sizes, parsing.at):
-                    clip, inner = self.backbone.decode(parsing.step(), inner, k)
-                    parts.append(clip[:, :, :size])
+                for k, _ in parsing.at:
+                    part, inner = decode(parsing.step(), inner, k)
+                    parts.append(part)
         finally:
             memory = parsing.memory()
-        return torch.cat(parts, 2), State(inner, memory, parsing.steps)
+        return parts, State(inner, memory, parsing.steps)
 
 
 class Parsing:

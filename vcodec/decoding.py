@@ -245,8 +245,9 @@ class Decoding:
             return
         (chunk, begun), self._parsed = self._parsed, None
         grid = self._grid(chunk)
-        clip, self._state = self._codec.draw(begun, None if chunk.keyframe else self._state)
-        for place, planes in enumerate(self._codec.to_frames(clip, grid, self._settings)):
+        before = None if chunk.keyframe else self._state
+        frames, self._state = self._codec.draw_frames(begun, before, grid, self._settings)
+        for place, planes in enumerate(frames):
             self._last_good = planes
             early, self._early = self._early, []
             for lost in early:

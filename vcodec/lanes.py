@@ -7,6 +7,7 @@ nothing checks that a place is in them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -14,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["ACROSS", "WIDE", "add_products", "blend", "copy", "put", "sum_taps", "zeros"]
+__all__ = ["ACROSS", "WIDE", "add_products", "blend", "copy", "put", "put_beside", "put_positive", "sum_taps", "zeros"]
 
 WIDE = 16  # floats in a vector
 ACROSS = 4  # vectors that stand side by side: samples of one row
@@ -46,6 +47,13 @@ def _vector_place(*where: Any) -> Any:
     return where[1].bitcast(_place(*where), _VECTOR.as_pointer())
 
 
+def _everywhere(builder: Any, place: Any) -> Any:
+    """One float as a vector."""
+    none, zero = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), [0] * WIDE)
+    return builder.shuffle_vector(builder.insert_element(none, builder.load(place), zero), none, everywhere)
+
+
 def _zeros(typing_context: Any, rows: Any) -> Any:
     """rows × ACROSS lanes of 0; rows: a literal."""
     count = rows.literal_value * ACROSS
@@ -67,30 +75,77 @@ def _add_products(typing_context: Any, sums: Any, x: Any, at: Any, weights: Any,
             for i in range(ACROSS)
         ]
         fma = cgutils.get_or_insert_function(builder.module, _FMA, f"llvm.fma.v{WIDE}f32")
-        none, zero = ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        everywhere = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), [0] * WIDE)
         out = []
         for i, total in enumerate(held):
             if i % ACROSS == 0:
-                one = builder.load(_place(context, builder, weights_type, args[3], args[4], i // ACROSS))
-                weight = builder.shuffle_vector(builder.insert_element(none, one, zero), none, everywhere)
+                weight = _everywhere(builder, _place(context, builder, weights_type, args[3], args[4], i // ACROSS))
             out.append(builder.call(fma, [weight, samples[i % ACROSS], total]))
         return context.make_tuple(builder, signature.return_type, out)
 
     return sums(sums, x, at, weights, first), emit
 
 
-def _put(typing_context: Any, sums: Any, out: Any) -> Any:
-    """Store rows × ACROSS lanes as out [rows · ACROSS · WIDE], row by row."""
+def _positive(builder: Any, total: Any) -> Any:
+    zero = ir.Constant(_VECTOR, [0.0] * WIDE)
+    return builder.select(builder.fcmp_ordered(">", total, zero), total, zero)
+
+
+def _each_row(context: Any, builder: Any, signature: Any, args: Any, settled: Callable[[int, Any, Any], Any]) -> Any:
+    """out[to + pitch · row + i] = settled(row, place beside ``to``, sums); args: sums, out, to, pitch."""
+    row, place = args[3].type(0), args[3].type(0)
+    for i, total in enumerate(cgutils.unpack_tuple(builder, args[0])):
+        if i and i % ACROSS == 0:
+            row = builder.add(row, args[3])
+        place = builder.add(row, ir.Constant(row.type, WIDE * (i % ACROSS)))
+        goal = _vector_place(context, builder, signature.args[1], args[1], builder.add(args[2], place))
+        builder.store(settled(i // ACROSS, place, total), goal, align=4)
+    return context.get_dummy_value()
+
+
+def _put(typing_context: Any, sums: Any, out: Any, to: Any, pitch: Any, biases: Any, first: Any) -> Any:
+    """out[to + pitch · row + i] = sums (rows × ACROSS lanes) + biases[first + row]."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        begin = ir.Constant(ir.IntType(64), 0)
-        for i, lanes in enumerate(cgutils.unpack_tuple(builder, args[0])):
-            place = _vector_place(context, builder, signature.args[1], args[1], begin, WIDE * i)
-            builder.store(lanes, place, align=4)
-        return context.get_dummy_value()
+        def settled(row: int, place: Any, total: Any) -> Any:
+            bias = _everywhere(builder, _place(context, builder, signature.args[4], args[4], args[5], row))
+            return builder.fadd(total, bias)
 
-    return types.none(sums, out), emit
+        return _each_row(context, builder, signature, args, settled)
+
+    return types.none(sums, out, to, pitch, biases, first), emit
+
+
+def _put_positive(
+    typing_context: Any, sums: Any, out: Any, to: Any, pitch: Any, biases: Any, first: Any, more: Any
+) -> Any:
+    """out[to + pitch · row + i] = max(sums + biases[first + row] + more[first + row], 0)."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def settled(row: int, place: Any, total: Any) -> Any:
+            for array in (4, 6):
+                bias = _everywhere(builder, _place(context, builder, signature.args[array], args[array], args[5], row))
+                total = builder.fadd(total, bias)
+            return _positive(builder, total)
+
+        return _each_row(context, builder, signature, args, settled)
+
+    return types.none(sums, out, to, pitch, biases, first, more), emit
+
+
+def _put_beside(
+    typing_context: Any, sums: Any, out: Any, to: Any, pitch: Any, biases: Any, first: Any, given: Any
+) -> Any:
+    """out[to + pitch · row + i] = out[given + pitch · row + i] + max(sums + biases[first + row], 0)."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def settled(row: int, place: Any, total: Any) -> Any:
+            bias = _everywhere(builder, _place(context, builder, signature.args[4], args[4], args[5], row))
+            held = _vector_place(context, builder, signature.args[1], args[1], builder.add(args[6], place))
+            return builder.fadd(builder.load(held, align=4), _positive(builder, builder.fadd(total, bias)))
+
+        return _each_row(context, builder, signature, args, settled)
+
+    return types.none(sums, out, to, pitch, biases, first, given), emit
 
 
 def _run(width: int, context: Any, builder: Any, signature: Any, args: Any, array: int) -> Any:
@@ -163,6 +218,8 @@ def _blend(
 zeros: Any = intrinsic(prefer_literal=True)(_zeros)
 add_products: Any = intrinsic(_add_products)
 put: Any = intrinsic(_put)
+put_positive: Any = intrinsic(_put_positive)
+put_beside: Any = intrinsic(_put_beside)
 sum_taps: Any = intrinsic(_sum_taps)
 blend: Any = intrinsic(_blend)
 copy: Any = intrinsic(_copy)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from vcodec import bitstream
 from vcodec.errors import UnknownNameError, UsageError, WeightsError
+from vcodec.starting import load_libraries, uncollected
 
 if TYPE_CHECKING:
     from vcodec.codec import Codec
@@ -107,11 +108,12 @@ def weights_data(codec: Codec) -> bytes:
 
 
 def _load(name_or_path: str | Path, device: str) -> Codec:
-    from vcodec.checkpoint import load_codec
-
     if isinstance(name_or_path, Path) and not name_or_path.is_file():
         raise WeightsError(f"{name_or_path}: no such weights file")
-    return load_codec(name_or_path, device=device_named(device))
+    with uncollected():
+        from vcodec.checkpoint import load_codec
+
+        return load_codec(name_or_path, device=device_named(device))
 
 
 def _load_data(data: bytes, device: str) -> Codec:
@@ -135,6 +137,7 @@ def _unpacked(data: bytes) -> bytes:
 
 def _use_threads(threads: int | None) -> None:
     _keep_freed_memory()
+    load_libraries()
     import torch
 
     if threads is None:

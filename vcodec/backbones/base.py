@@ -13,9 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "Grid", "Latent", "LatentShape"]
+__all__ = ["Backbone", "BytePlanes", "Grid", "Latent", "LatentShape"]
+
+BytePlanes = tuple[npt.NDArray[np.uint8], ...]
+"""Y [H,W], U and V [H/2,W/2]."""
 
 
 class Grid(NamedTuple):
@@ -73,6 +78,8 @@ class Backbone(nn.Module, ABC):
     revision: int = 0
     #: whether the frames of a GOP differ in quality by their place (see scale.CASCADE)
     cascade: bool = False
+    #: whether it has decode_planes, for those who want nothing but 8-bit planes
+    makes_planes: bool = False
 
     @abstractmethod
     def codable_grid(self, grid: Grid) -> Grid:
@@ -133,6 +140,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def decode(self, latent: Latent, state: Any, k: int) -> tuple[Tensor, Any]:
         """Clip of one step, and the state that the next step starts from."""
+
+    def decode_planes(self, latent: Latent, state: Any, k: int) -> tuple[BytePlanes, Any]:
+        """As decode, of a step of one frame: its 8-bit planes on the codable grid, where ``makes_planes``."""
+        raise NotImplementedError
 
     @abstractmethod
     def macs(self, grid: Grid) -> dict[str, float]:

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.compiled import OVERLAPPED, compilable
+from vcodec.backbones.compiled import OVERLAPPED, compilable, widen
 
 __all__ = ["CHROMA_TAPS", "LUMA_TAPS", "MARGIN", "OVERLAP", "clamped", "compensate"]
 
@@ -151,15 +152,17 @@ def _overlapped(
     b, h, w = source.shape
     phases, length = taps.shape
     pad = MARGIN * block // 8 + length
-    wide = torch.cat([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes])
     if compilable(*planes):
-        padded = wide.view(len(planes), b, *wide.shape[1:]).numpy()
+        padded = np.empty((len(planes), b, h * block + 2 * pad, w * block + 2 * pad), np.float32)
+        for plane, goal in zip(planes, padded):
+            widen(np.ascontiguousarray(plane.numpy()), pad, goal)
         out = torch.empty(b, h * block, w * block)
         coefficients = (taps.float() / 64).numpy()
         OVERLAPPED[block](
             padded, pad, vectors.numpy(), source.numpy(), coefficients, _WEIGHTS[block].numpy(), out.numpy()
         )
         return out
+    wide = torch.cat([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes])
     pitch = wide.shape[2]
     samples = _Samples(wide.reshape(-1), pitch, (taps.to(wide) / 64).t().contiguous(), before)
     device = source.device

@@ -16,7 +16,7 @@ from torch import Tensor
 from vcodec import lanes
 from vcodec.loops import KEPT
 
-__all__ = ["OVERLAPPED", "compilable"]
+__all__ = ["OVERLAPPED", "compilable", "widen"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -28,6 +28,18 @@ def compilable(*planes: Tensor) -> bool:
     """Whether these loops serve such planes: here, in single precision, without gradients."""
     grad = torch.is_grad_enabled()
     return all(p.device.type == "cpu" and p.dtype == torch.float32 and not (grad and p.requires_grad) for p in planes)
+
+
+@njit(cache=KEPT, nogil=True)
+def widen(planes: Floats, pad: int, out: Floats) -> None:
+    """Planes [B,H,W] with their edges repeated: out [B,H+2·pad,W+2·pad]."""
+    batch, h, w = planes.shape
+    for b in range(batch):
+        for y in range(h + 2 * pad):
+            given, row = planes[b, min(max(y - pad, 0), h - 1)], out[b, y]
+            row[:pad] = given[0]
+            row[pad : pad + w] = given
+            row[pad + w :] = given[w - 1]
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)

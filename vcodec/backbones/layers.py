@@ -100,14 +100,21 @@ class Stack(nn.Module):
             and compilable(x, self.first.weight)
         )
 
-    def _by_rows(self, x: Tensor, offsets: Tensor, parts: int = 1) -> Tensor:
-        """The compiled form, each picture in so many parts."""
+    def compiled(self, like: Tensor, level: Tensor, kind: Tensor) -> tuple[rows.LayerRows, Tensor] | None:
+        """Layers for compiled rows and the first one's offset [B,width], where they serve inputs like this."""
+        return (self._layer_rows(), self.offset(level, kind)) if self._compiles(like) else None
+
+    def _layer_rows(self) -> rows.LayerRows:
         layers = [self.first, *(cast(nn.Conv2d, m) for m in self.middle), self.last]
         which = tuple((id(p), p._version) for conv in layers for p in conv.parameters())
         if self._rows is None or self._rows[0] != which:
             biases = [cast(Tensor, conv.bias) for conv in layers]
             self._rows = which, rows.layer_rows([conv.weight for conv in layers], biases)
-        known, h = self._rows[1], x.shape[2]
+        return self._rows[1]
+
+    def _by_rows(self, x: Tensor, offsets: Tensor, parts: int = 1) -> Tensor:
+        """The compiled form, each picture in so many parts."""
+        known, h = self._layer_rows(), x.shape[2]
         out = torch.empty(len(x), self.last.out_channels, *x.shape[2:])
         edges = [h * i // parts for i in range(parts + 1)]
         for i, offset in enumerate(offsets):

@@ -22,6 +22,7 @@ scenes, pictures of what its cameras see when nothing happens; a GOP may start f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, cast
 
 import torch
@@ -30,8 +31,9 @@ from torch import Tensor, nn
 
 from vcodec import helper
 from vcodec.backbones import motion, softening
-from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
+from vcodec.backbones.base import Backbone, BytePlanes, Grid, Latent, LatentShape
 from vcodec.backbones.compensation import compensate
+from vcodec.backbones.drawing import Shown, draw
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
@@ -90,12 +92,26 @@ class QAEState(NamedTuple):
     scene: bool = False  # whether that was a remembered scene: seen under another light
 
 
-class Prediction(NamedTuple):
-    """A frame's prediction [B,6,H/2,W/2], and what conditions the networks: level [B], whether it is a keyframe."""
+@dataclass(frozen=True)
+class Prediction:
+    """A frame's prediction, luma [B,1,H,W] and chroma [B,2,H/2,W/2]; what conditions the networks: level [B].
 
-    packed: Tensor
+    refined: a keyframe's, [B,6,H/2,W/2].
+    """
+
+    planes: tuple[Tensor, Tensor]
     level: Tensor
-    key: bool
+    refined: Tensor | None = None
+
+    @property
+    def key(self) -> bool:
+        """Whether it is a keyframe's."""
+        return self.refined is not None
+
+    @cached_property
+    def packed(self) -> Tensor:
+        """As a clip's frame [B,6,H/2,W/2]."""
+        return pack_yuv420(*self.planes) if self.refined is None else self.refined
 
 
 class QAE(Backbone):
@@ -108,6 +124,7 @@ class QAE(Backbone):
     causal = True
     closed_loop = True
     cascade = True
+    makes_planes = True
     revision = 4
 
     def __init__(self, config: QAEConfig) -> None:
@@ -205,10 +222,11 @@ class QAE(Backbone):
 
     def predicted(self, luma: Tensor, chroma: Tensor, level: Tensor, key: bool) -> Prediction:
         """Prediction of a frame from planes: of the thumbnail (key) or motion compensated; level [B]."""
+        if not key:
+            return Prediction((luma, chroma), level)
         packed = pack_yuv420(luma, chroma)
-        if key:
-            packed = packed + self.packed(self._bend(self.refine, self.blocks(packed) - 0.5, level))
-        return Prediction(packed, level, key)
+        refined = packed + self.packed(self._bend(self.refine, self.blocks(packed) - 0.5, level))
+        return Prediction((luma, chroma), level, refined)
 
     def analyse(self, x: Tensor, p: Prediction) -> Tensor:
         """Frame x [B,6,H/2,W/2] -> latent [B,96,h,w] in 8-bit levels."""
@@ -220,12 +238,12 @@ class QAE(Backbone):
 
     def synthesise(self, values: Tensor, p: Prediction) -> Tensor:
         """Latent [B,96,h,w] -> frame [B,6,H/2,W/2], not yet rounded."""
-        coded = F.conv2d(values / 255.0, self.inverse_basis)
+        coded, packed = F.conv2d(values / 255.0, self.inverse_basis), p.packed
         if p.key:
-            r = self.blocks(p.packed) + coded
+            r = self.blocks(packed) + coded
             coded = coded + self._bend(self.synthesis, torch.cat([r - 0.5, coded * 8.0], 1), p.level)
         d = self.packed(coded)
-        frame = p.packed + d
+        frame = packed + d
         kind = KEY if p.key else INTER
         x = torch.cat([frame - 0.5, d * 8.0], 1)
         bent = self.loop_filter.in_halves(x, p.level, torch.full_like(p.level, kind, dtype=torch.int64))
@@ -356,16 +374,36 @@ class QAE(Backbone):
         return (latent.values + hat + missing[:, :, None]) / 2
 
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
-        p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
-        frame = self.synthesise(latent.values[:, :, 0], p)
-        frame = frame.clamp(0, 1).mul_(255.0).round_()
-        if latent.side["grey"].any():
-            frame[latent.side["grey"], 4:] = GREY
-        frame.div_(255.0)
-        planes = unpack_yuv420(frame)
+        planes, _ = self._drawn(latent, state, k)
+        return pack_yuv420(*planes)[:, :, None], self._after(latent, state, planes)
+
+    def decode_planes(self, latent: Latent, state: QAEState | None, k: int) -> tuple[BytePlanes, QAEState | None]:
+        planes, shown = self._drawn(latent, state, k)
+        if shown is None:
+            y, uv = (plane[0].mul(255.0).round_().to(torch.uint8).cpu().numpy() for plane in planes)
+            shown = y[0], uv
+        return (shown[0], *shown[1]), self._after(latent, state, planes)
+
+    @staticmethod
+    def _after(latent: Latent, state: QAEState | None, planes: tuple[Tensor, Tensor]) -> QAEState:
         memory = planes if state is None else state.memory
-        scene = state is not None and state.scene
-        return frame[:, :, None], QAEState(*planes, latent.side.get("coarse"), memory, scene)
+        return QAEState(*planes, latent.side.get("coarse"), memory, state is not None and state.scene)
+
+    def _drawn(self, latent: Latent, state: QAEState | None, k: int) -> tuple[tuple[Tensor, Tensor], Shown | None]:
+        """Planes in 8-bit levels / 255, and in bytes where the compiled loops made them."""
+        p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
+        values, grey = latent.values[:, :, 0], latent.side["grey"]
+        if not p.key and len(values) == 1:
+            kind = torch.full_like(p.level, INTER, dtype=torch.int64)
+            filters = self.loop_filter.compiled(values, p.level, kind)
+            if filters is not None:
+                coded = F.conv2d(values / 255.0, self.inverse_basis)
+                return draw(p.planes, coded, *filters, bool(grey))
+        frame = self.synthesise(values, p)
+        frame = frame.clamp(0, 1).mul_(255.0).round_()
+        if grey.any():
+            frame[grey, 4:] = GREY
+        return unpack_yuv420(frame.div_(255.0)), None
 
 
 def _means(luma: Tensor, chroma: Tensor) -> Tensor:

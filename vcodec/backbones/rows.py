@@ -25,6 +25,7 @@ Ints = npt.NDArray[np.int64]
 _ROWS = 6  # output channels at a time: with four vectors side by side, 24 sums in 32 registers
 _TILE = lanes.ACROSS * lanes.WIDE
 ZERO = np.float32(0.0)
+BENT, MIDDLE, LAST = 0, 1, 2  # kinds of layers
 
 LayerRows = tuple[Floats, Floats, Ints]
 """Weights, biases and channels of layers, as `stacked` wants them."""
@@ -44,19 +45,58 @@ def layer_rows(weights: list[Tensor], biases: list[Tensor]) -> LayerRows:
 
 
 @njit(cache=KEPT, nogil=True)
-def _block(
-    x: Floats, starts: tuple[int, int, int], pitch: int, inputs: int, weights: Floats, k: int, out: Floats
+def layer_row(
+    rows: Floats,
+    starts: tuple[int, int, int],
+    pitch: int,
+    inputs: int,
+    outputs: int,
+    weights: Floats,
+    k: int,
+    biases: Floats,
+    first: int,
+    more: Floats,
+    kind: int,
+    out: Floats,
+    goal: int,
 ) -> None:
-    """One tile of a row, _ROWS channels of it: out [_ROWS · _TILE]; starts: where the three rows begin in x."""
-    total = lanes.zeros(6)
-    for start in starts:
-        for dx in range(3):
-            at = start + dx
-            for _ in range(inputs):
-                total = lanes.add_products(total, x, at, weights, k)
-                at += pitch
-                k += 6
-    lanes.put(total, out)
+    """A row of a layer, at goal of out, which is ``rows`` but where kind is LAST.
+
+    starts: where the three rows that it sees begin in rows; weights from k, biases and more from first on; kind: BENT
+    ends at 0, MIDDLE adds that to what the layer was given, LAST does neither.
+    """
+    for left in range(0, pitch - lanes.WIDE, _TILE):
+        at, j = k, first
+        for to in range(goal + left, goal + left + outputs * pitch, _ROWS * pitch):
+            total = lanes.zeros(6)
+            for start in starts:
+                for dx in range(3):
+                    x = start + left + dx
+                    for _ in range(inputs):
+                        total = lanes.add_products(total, rows, x, weights, at)
+                        x += pitch
+                        at += 6
+            if kind == LAST:
+                lanes.put(total, out, to, pitch, biases, j)
+            elif kind == MIDDLE:
+                lanes.put_beside(total, out, to, pitch, biases, j, to - goal + starts[1] + 1)
+            else:
+                lanes.put_positive(total, out, to, pitch, biases, j, more)
+            j += _ROWS
+
+
+@njit(cache=KEPT, nogil=True)
+def clear(rows: Floats, begin: int, size: int) -> None:
+    """What lies above and below the picture."""
+    for i in range(begin, begin + size):
+        rows[i] = ZERO
+
+
+@njit(cache=KEPT, nogil=True)
+def close(rows: Floats, goal: int, w: int, pitch: int, count: int) -> None:
+    """What lies right of a row of w samples: tiles reach beyond it."""
+    for c in range(count):
+        rows[goal + c * pitch + w] = ZERO
 
 
 @njit(cache=KEPT, nogil=True)
@@ -78,54 +118,38 @@ def stacked(
     """
     h, w = x.shape[1:]
     layers = len(channels)
-    tiles = (w + _TILE - 1) // _TILE
-    pitch = tiles * _TILE + lanes.WIDE  # sample 0 of a row stands at 1
-    ring = 3 * (channels.max() + _ROWS) * pitch
-    rows = np.zeros(layers * ring, np.float32)
-    tile = np.empty(_ROWS * _TILE, np.float32)
+    pitch = (w + _TILE - 1) // _TILE * _TILE + lanes.WIDE  # sample 0 of a row stands at 1
+    size = (channels.max() + _ROWS - 1) // _ROWS * _ROWS * pitch
+    rows, shown = np.zeros(3 * layers * size, np.float32), np.empty(size, np.float32)
+    bias, more = biases.reshape(-1), np.zeros(biases.size, np.float32)
+    more[: len(offset)] = offset
     for step in range(first - layers, stop + layers):
-        begin = 0  # of a layer's weights
+        k = 0  # where a layer's weights begin
         for layer in range(-1, layers):
             y, reach = step - 1 - layer, layers - 1 - layer
-            last = layer == layers - 1
             inputs, outputs = channels[max(layer, 0)]
-            mine, k = layer * ring, begin
+            begin = k
             if layer >= 0:
-                begin += (outputs + _ROWS - 1) // _ROWS * _ROWS * 9 * inputs
+                k += (outputs + _ROWS - 1) // _ROWS * _ROWS * 9 * inputs
             if y < first - reach or y >= stop + reach:
                 continue
-            count = inputs if layer < 0 else outputs
-            goal = (layer + 1) * ring + y % 3 * count * pitch + 1
-            if layer < 0 or y < 0 or y >= h:
-                for c in range(count):
-                    to = goal + c * pitch
-                    for i in range(w):
-                        rows[to + i] = x[c, y, i] if 0 <= y < h else ZERO
+            goal = (3 * layer + 3 + y % 3) * size
+            if layer < layers - 1 and (y < 0 or y >= h):
+                clear(rows, goal, size)
                 continue
-            size = inputs * pitch
-            above, here, below = mine + (y + 2) % 3 * size, mine + y % 3 * size, mine + (y + 1) % 3 * size
-            for block in range(0, outputs, _ROWS):
-                for t in range(tiles):
-                    left = t * _TILE
-                    _block(rows, (above + left, here + left, below + left), pitch, inputs, weights, k, tile)
-                    width = min(_TILE, w - left)
-                    for c in range(block, min(block + _ROWS, outputs)):
-                        found = tile[(c - block) * _TILE : (c - block) * _TILE + width]
-                        bias = biases[layer, c]
-                        if last:
-                            shown = out[c, y, left : left + width]
-                            for i in range(width):
-                                shown[i] = found[i] + bias
-                            continue
-                        to = goal + c * pitch + left
-                        held = rows[to : to + width]
-                        more = offset[c] if layer == 0 else ZERO
-                        if skips and layer:
-                            at = here + c * pitch + left + 1
-                            given = rows[at : at + width]
-                            for i in range(width):
-                                held[i] = given[i] + max(found[i] + bias, ZERO)
-                        else:
-                            for i in range(width):
-                                held[i] = max(found[i] + bias + more, ZERO)
-                k += 9 * inputs * _ROWS
+            if layer < 0:
+                for c in range(inputs):
+                    to = goal + c * pitch + 1
+                    rows[to : to + w] = x[c, y]
+                continue
+            mine = 3 * layer * size
+            seen = mine + (y + 2) % 3 * size, mine + y % 3 * size, mine + (y + 1) % 3 * size
+            given = (rows, seen, pitch, inputs, outputs, weights, begin, bias, layer * biases.shape[1], more)
+            if layer == layers - 1:
+                layer_row(*given, LAST, shown, 0)
+                for c in range(outputs):
+                    out[c, y] = shown[c * pitch : c * pitch + w]
+                continue
+            kind = MIDDLE if skips and layer else BENT
+            layer_row(*given, kind, rows, goal + 1)
+            close(rows, goal + 1, w, pitch, (outputs + _ROWS - 1) // _ROWS * _ROWS)

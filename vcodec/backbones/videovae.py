@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from vcodec.backbones.base import Backbone, Grid, Latent, LatentShape
 from vcodec.backbones.footprint import Footprint
 from vcodec.backbones.vae_layers import Stream, name_slots
 from vcodec.errors import InputError
+from vcodec.starting import whole_torch
 
 __all__ = ["GROUP", "STRIDE", "Footprints", "Posterior", "VAEState", "VideoVAE"]
 
@@ -231,6 +231,9 @@ class VideoVAE(Backbone):
 
     def macs(self, grid: Grid) -> dict[str, float]:
         """Counted by running the networks on tensors without memory."""
+        whole_torch()
+        from torch.utils.flop_counter import FlopCounterMode
+
         with torch.device("meta"):
             twin = type(self)(self.config).eval()
             clip = torch.empty(1, 3, *grid)
@@ -248,6 +251,7 @@ class VideoVAE(Backbone):
 
 @lru_cache(maxsize=16)
 def _footprints(kind: type[VideoVAE], config: Any, dtype: torch.dtype, grid: Grid, spent: bool) -> Footprints:
+    whole_torch()
     with torch.device("meta"):
         twin = kind(config).eval().to(dtype)
     with torch.device("meta"), torch.inference_mode():

@@ -11,6 +11,7 @@ Each command is one file here. They import `vcodec.api` and all that is heavy on
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -20,11 +21,12 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import NoReturn
 
 from vcodec.cli.display import ReaderGoneError
 from vcodec.errors import VcodecError
 
-__all__ = ["main"]
+__all__ = ["main", "program"]
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _PATIENCE_S = 1.0
@@ -36,6 +38,16 @@ class _Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         self.number = number
+
+
+def program() -> NoReturn:
+    """The command line of a process, which ends with it: what libraries would take apart goes with the process."""
+    code = main()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ import typer
 from vcodec.cli import options
 from vcodec.cli.display import note, progress_bar, show, show_json
 from vcodec.errors import DamagedError
+from vcodec.starting import only_coding, uncollected
 
 __all__ = ["decode"]
 
@@ -48,7 +49,9 @@ def decode(
     Frames that are damaged repeat the last good picture; they are reported, and the exit code is 3.
     """
     target = output or options.default_output(source, ".mp4")
-    from vcodec import api
+    only_coding()
+    with uncollected():
+        from vcodec import api
 
     with progress_bar(quiet) as progress:
         try:

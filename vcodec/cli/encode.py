@@ -10,6 +10,7 @@ import typer
 from vcodec.cli import options
 from vcodec.cli.display import format_bytes, note, progress_bar, show, show_json
 from vcodec.errors import BatchError, UsageError
+from vcodec.starting import only_coding, uncollected
 
 __all__ = ["encode"]
 
@@ -109,7 +110,9 @@ def encode(
         raise UsageError("several inputs, --skip-existing and --workers need --outdir DIR")
     (source,) = sources
     target = output or options.default_output(source, ".vae")
-    from vcodec import api
+    only_coding()
+    with uncollected():
+        from vcodec import api
 
     with progress_bar(quiet) as progress:
         report = api.encode(source, target, progress=progress, **settings)

@@ -12,7 +12,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["cheapest", "coded", "first_activity", "worthwhile"]
+__all__ = ["cheapest", "coded", "fill", "first_activity", "worthwhile"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -32,16 +32,19 @@ def _bit_length(total: int) -> int:
 def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
     """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending."""
     channels, h, w = u.shape
-    total = np.zeros((h // 2, w // 2), np.int64)
-    for c in range(channels):
-        for y in range(h):
-            for x in range(w):
-                value = u[c, y, x]
-                size = np.rint(max(abs(value) - np.float32(0.2), np.float32(0.0)))
-                total[y >> 1, x >> 1] += int(min(size, high if value > 0 else -low))
-    for y in range(h // 2):
+    total = np.empty(w, np.int32)
+    most, least = np.float32(high), np.float32(-low)
+    for row in range(h // 2):
+        total[:] = 0
+        for c in range(channels):
+            for y in range(2 * row, 2 * row + 2):
+                values = u[c, y]
+                for x in range(w):
+                    value = values[x]
+                    size = np.rint(max(abs(value) - np.float32(0.2), np.float32(0.0)))
+                    total[x] += np.int32(min(size, most if value > 0 else least))
         for x in range(w // 2):
-            out[y, x] = _bit_length(total[y, x])
+            out[row, x] = _bit_length(total[2 * x] + total[2 * x + 1])
 
 
 @njit(cache=KEPT, nogil=True)
@@ -64,14 +67,13 @@ def cheapest(
     reach = bits.shape[1] // 2 - 1
     for c in range(channels):
         for y in range(h):
+            line, values = activity[y >> 1], u[c, y]
             for x in range(w):
                 if not mask[c, y, x]:
                     continue
-                value = u[c, y, x]
-                row = int(table[c, y, x])
-                best = np.float32(0.0)
-                if activity[y >> 1, x >> 1] and row and abs(value) >= 0.5:
-                    worth, cost = price[c, y, x], bits[row]
+                value, best = values[x], np.float32(0.0)
+                if abs(value) >= 0.5 and line[x >> 1] and table[c, y, x] > 0:
+                    worth, cost = price[c, y, x], bits[int(table[c, y, x])]
                     least = value * value + worth * cost[reach]
                     nearest = min(max(np.rint(value), np.float32(limits[0])), np.float32(limits[1]))
                     for less in range(2 if nearest != 0 else 0):
@@ -119,13 +121,29 @@ def coded(table: Floats, mask: npt.NDArray[np.bool_], activity: Ints, first: int
     channels, h, w = table.shape
     rows, places = np.empty(table.size, np.int64), np.empty(table.size, np.int64)
     numbers, members = table.reshape(-1), mask.reshape(-1)
+    active, counts = np.empty((len(activity), w), np.int64), np.zeros(len(activity), np.int64)
+    for y in range(len(activity)):
+        for x in range(w):
+            if activity[y, x >> 1]:
+                active[y, counts[y]] = x
+                counts[y] += 1
     n = 0
     for c in range(channels):
         for y in range(h):
-            line = activity[y >> 1]
             begin = (c * h + y) * w
-            for x in range(w):
-                if line[x >> 1] and members[begin + x] and numbers[begin + x] > 0:
-                    rows[n], places[n] = first + int(numbers[begin + x]), begin + x
+            for i in range(counts[y >> 1]):
+                place = begin + active[y >> 1, i]
+                if members[place] and numbers[place] > 0:
+                    rows[n], places[n] = first + int(numbers[place]), place
                     n += 1
     return rows[:n].copy(), places[:n].copy()
+
+
+@njit(cache=KEPT, nogil=True)
+def fill(symbols: Ints, places: Ints, reach: int, out: Floats) -> int:
+    """Put the indices that symbols stand for in their flat places; gives how many symbols are escapes."""
+    far = 0
+    for i in range(len(symbols)):
+        out[places[i]] = symbols[i] - reach
+        far += symbols[i] > 2 * reach
+    return far

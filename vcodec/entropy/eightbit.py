@@ -108,13 +108,21 @@ def _number(sums: Sums, offset: Sums, places: Places, out: npt.NDArray[np.float3
 
 
 @njit(cache=KEPT, nogil=True)
-def _counted(index: npt.NDArray[np.float32], rough: npt.NDArray[np.float32], out: Bytes) -> None:
-    """Magnitudes of indices [C,h,w] and maps of 0 and 1 [R,h,w] -> bytes out [h,w,C+R]."""
+def _counted(index: npt.NDArray[np.float32], bits: Sums, rough: npt.NDArray[np.float32], out: Bytes) -> None:
+    """Magnitudes of indices [C,h,w] and maps of 0 and 1 [R,h,w] -> bytes out [h,w,C+R], which holds zeros.
+
+    bits [C,h,w]: the indices as they lie in memory; most rows hold nothing.
+    """
     channels, h, w = index.shape
     for y in range(h):
         for c in range(channels):
+            some = np.int32(0)
             for x in range(w):
-                out[y, x, c] = int(min(abs(index[c, y, x]), np.float32(COUNT_MAX))) * ACTIVATION_ONE
+                some |= bits[c, y, x]
+            if some:
+                for x in range(w):
+                    if bits[c, y, x]:
+                        out[y, x, c] = int(min(abs(index[c, y, x]), np.float32(COUNT_MAX))) * ACTIVATION_ONE
         for c in range(rough.shape[0]):
             for x in range(w):
                 out[y, x, channels + c] = int(rough[c, y, x]) * ACTIVATION_ONE
@@ -298,6 +306,7 @@ def _numbers(sums: Sums, offset: Sums, places: Places, like: Bytes) -> Tensor:
 
 def _observed(index: Tensor, rough: Tensor) -> Bytes:
     """Indices [1,C,h,w] and rough [1,R,h,w] as bytes [h,w,C+R]."""
-    out = np.empty((*index.shape[2:], index.shape[1] + rough.shape[1]), np.int8)
-    _counted(index[0].contiguous().numpy(), rough[0].contiguous().numpy(), out)
+    out = np.zeros((*index.shape[2:], index.shape[1] + rough.shape[1]), np.int8)
+    given = index[0].contiguous().numpy()
+    _counted(given, given.view(np.int32), rough[0].contiguous().numpy(), out)
     return out

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vcodec.entropy import choosing
+from vcodec.entropy import choosing, motion
 from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import KEY_WIDTH, KeyContext
 from vcodec.entropy.lattice import (
@@ -34,7 +34,7 @@ from vcodec.entropy.lattice import (
     code_offsets,
     code_thumbnail,
 )
-from vcodec.entropy.observed import ACTIVITY_LEVELS, TABLES, roughness
+from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLES
 from vcodec.entropy.steps import KeySteps, everywhere, merged, steps_of
 from vcodec.entropy.surroundings import Frame, past_of
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
@@ -230,9 +230,10 @@ class FrameEntropy:
         """What the context networks see of a frame's motion [1,3,h,w]."""
         if "coarse" not in side:
             return torch.zeros(1, 3, shape[2], shape[3], device=self.device)
-        coarse, choice = (side[n][0].cpu().numpy() for n in ("coarse", "choice"))
-        dense = np.take_along_axis(neighbours(coarse), choice[None, None], 0)[0]
-        return roughness(torch.from_numpy(dense[:2])[None].to(self.device))
+        coarse, choice = (np.ascontiguousarray(side[n][0].cpu().numpy(), np.int64) for n in ("coarse", "choice"))
+        out = np.empty((len(ROUGH), *choice.shape), np.float32)
+        motion.roughness(coarse, choice, np.array(ROUGH), out)
+        return _tensor(out, self.device)
 
     def _side(
         self,
@@ -339,11 +340,10 @@ class FrameEntropy:
         for number, mask in enumerate(steps.masks):
             table = steps.tables(number, activity, out.to(self.device))
             rows, coded = choosing.coded(_array(table), mask, act, index_class(k) * TABLES)
-            values = reader.read(self.index_tables, rows) - REACH
-            far = np.flatnonzero(values == ESCAPE - REACH)
-            if far.size:
-                values[far] = reader.read_raw(far.size) - _RAW_ZERO
-            flat[coded] = values
+            symbols = reader.read(self.index_tables, rows)
+            if choosing.fill(symbols, coded, REACH, flat):
+                far = coded[symbols == ESCAPE]
+                flat[far] = reader.read_raw(far.size) - _RAW_ZERO
         return out.to(self.device)
 
 
@@ -398,12 +398,3 @@ def _valid_activity(act: Ints) -> Ints:
     if act.max(initial=0) >= ACTIVITY_LEVELS:
         raise DamagedError("a payload holds an activity that does not exist")
     return act
-
-
-def neighbours(coarse: Ints) -> Ints:
-    """The four candidate vectors of each 8×8 block, as motion compensation lists them: [2,h,w] -> [4,2,2h,2w]."""
-    h, w = coarse.shape[1:]
-    p = np.pad(coarse, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    ys, xs = np.arange(h).repeat(2) + 1, np.arange(w).repeat(2) + 1
-    ys_side, xs_side = ys + np.tile([-1, 1], h), xs + np.tile([-1, 1], w)
-    return np.stack([p[:, a][:, :, b] for a, b in ((ys, xs), (ys, xs_side), (ys_side, xs), (ys_side, xs_side))])

@@ -22,9 +22,9 @@ __all__ = ["begin", "cumulative", "exhausted", "read_alike", "read_rows", "resum
 Words = npt.NDArray[np.uint32]
 State = npt.NDArray[np.uint64]
 
-_PRECISION = 24
+PRECISION = 24
 LOWER, RANGE, POINT, READ = 0, 1, 2, 3  # places in the state
-_P, _WORD = np.uint64(_PRECISION), np.uint64(32)
+_P, _WORD = np.uint64(PRECISION), np.uint64(32)
 _SMALL, _ZERO = np.uint64(1 << 32), np.uint64(0)
 
 
@@ -35,8 +35,8 @@ def cumulative(rows: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.uint64]
     """
     n, size = rows.shape
     below = np.cumsum(rows, 1) - rows
-    out = np.full((n, size + 1), 1 << _PRECISION, np.uint64)
-    out[:, :size] = (below * ((1 << _PRECISION) - size) >> bits) + np.arange(size)  # each symbol has some share
+    out = np.full((n, size + 1), 1 << PRECISION, np.uint64)
+    out[:, :size] = (below * ((1 << PRECISION) - size) >> bits) + np.arange(size)  # each symbol has some share
     return out
 
 
@@ -81,7 +81,8 @@ def read_rows(
         order[starts[rows[i]]] = i
         starts[rows[i]] += 1
     flat, size = tables.reshape(-1), tables.shape[1]
-    lower, width, point = state[LOWER], state[RANGE], state[POINT]
+    lower, width, point, read = state[LOWER], state[RANGE], state[POINT], state[READ]
+    count = np.uint64(len(words))
     done = 0  # starts are ends now
     for row in range(len(tables)):
         first, guess = row * size, row * size + guesses[row]
@@ -102,17 +103,20 @@ def read_rows(
             width = scale * (high - low)
             if width < _SMALL:
                 lower, width = lower << _WORD, width << _WORD
-                point = (point << _WORD) | _next(state, words)
+                point <<= _WORD
+                if read < count:  # past the end come zeros
+                    point |= np.uint64(words[read])
+                read += np.uint64(1)
             out[order[place]] = at - first
         done = starts[row]
-    state[LOWER], state[RANGE], state[POINT] = lower, width, point
+    state[LOWER], state[RANGE], state[POINT], state[READ] = lower, width, point, read
     return True
 
 
 @njit(cache=KEPT, nogil=True)
 def read_alike(state: State, words: Words, bits: int, out: npt.NDArray[np.int64]) -> bool:
     """Integers of so many bits, all alike: out [n]; as read_rows."""
-    share = np.uint64(1) << np.uint64(_PRECISION - bits)
+    share = np.uint64(1) << np.uint64(PRECISION - bits)
     for i in range(len(out)):
         scale = (state[RANGE] >> _P) * share
         ahead = state[POINT] - state[LOWER]

@@ -1,8 +1,7 @@
-"""Integer probability tables and the range coder that reads them (constriction; reading.py is its decoder, compiled).
+"""Integer probability tables and the range coder that reads them: constriction's, compiled (reading.py, writing.py).
 
-A table is a row of integers that sum to 2^16.  Symbols are coded in ascending order of their tables.  All symbols of
-one table go in one call, so that a frame of 150,000 indices costs a few dozen calls; where there are about as many
-tables as symbols (side information), one call with a table for each symbol gives the same bytes, many times faster.
+A table is a row of integers that sum to 2^16.  Symbols are coded in ascending order of their tables, so that one call
+codes all that a step of a frame has.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import constriction
 import numpy as np
 import numpy.typing as npt
 
-from vcodec.entropy import reading
+from vcodec.entropy import reading, writing
 from vcodec.errors import DamagedError, WeightsError
 
 __all__ = ["TABLE_SUM", "SymbolReader", "SymbolWriter", "Tables", "integer_rows", "runs_of"]
@@ -85,8 +84,6 @@ def runs_of(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any],
     return order, ordered.take(stops - 1), np.diff(stops, prepend=0)
 
 
-_EACH = constriction.stream.model.Categorical(perfect=False)  # a table given with each symbol
-_SHORT = 8  # symbols in a run, on average, up to which that is faster
 _UNIFORM = constriction.stream.model.Uniform(1 << _RAW_BITS)
 
 
@@ -94,7 +91,8 @@ class SymbolWriter:
     """Writes symbols under tables; counts them and the bits they should take."""
 
     def __init__(self) -> None:
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._state = writing.begin()
+        self._words = np.empty(1024, np.uint32)
         self.count = 0
         self.expected_bits = 0.0
 
@@ -102,29 +100,35 @@ class SymbolWriter:
         """symbols[i] under tables.rows[rows[i]]; both 1-D."""
         if rows.size == 0:
             return
-        order, keys, lengths = runs_of(rows.astype(np.uint16))  # which sorts fast
-        given, ordered = symbols[order].astype(np.int32), keys.repeat(lengths)
-        if len(given) <= _SHORT * len(keys):
-            self._coder.encode(given, _EACH, tables.probabilities.take(ordered, 0))
-        else:
-            for row, part in zip(keys.tolist(), np.split(given, np.cumsum(lengths)[:-1])):
-                self._coder.encode(part, tables.model(row))
-        self.expected_bits += float(tables.bits[ordered, given].sum())
+        given = rows.astype(np.int64, copy=False), symbols.astype(np.int64, copy=False)
+        self._make_room(rows.size)
+        bits = writing.write_rows(self._state, self._words, tables.cumulative, tables.bits, *given)
+        if bits < 0:
+            raise ValueError("a symbol is in no table")
+        self.expected_bits += bits
         self.count += int(rows.size)
 
     def write_raw(self, values: npt.NDArray[Any]) -> None:
         """Integers 0..65535 without a model."""
         if values.size:
-            self._coder.encode(values.astype(np.int32), _UNIFORM)
+            self._make_room(values.size)
+            writing.write_alike(self._state, self._words, _RAW_BITS, values.astype(np.int64, copy=False))
             self.count += int(values.size)
             self.expected_bits += float(_RAW_BITS * values.size)
+
+    def _make_room(self, symbols: int) -> None:
+        needed = writing.room(self._state, symbols)
+        if needed > len(self._words):
+            self._words = np.concatenate([self._words, np.empty(max(needed, len(self._words)), np.uint32)])
 
     def watch(self, kind: str, seen: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
         """Told of symbols of side information and of what was seen around them; one that counts keeps them."""
 
     def finish(self) -> bytes:
         """The payload: little-endian words without the zeros at the end (reading past the end reads zeros)."""
-        return bytes(self._coder.get_compressed().astype("<u4").tobytes())
+        self._make_room(0)
+        words = self._words.copy()
+        return words[: writing.finish(self._state.copy(), words)].astype("<u4", copy=False).tobytes()
 
 
 class SymbolReader:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -94,7 +95,8 @@ class ConditionalCodebook(nn.Module):
             out = torch.empty(index.shape)
             turn = (1.0 - 2.0 * (phase % 2)).float()
             indices = index[0].contiguous().numpy()
-            oriented_levels(indices, shift[0].numpy(), step[0, :, 0, 0].numpy(), turn.numpy(), out[0].numpy())
+            bits = indices.view(np.int32)
+            oriented_levels(indices, bits, shift[0].numpy(), step[0, :, 0, 0].numpy(), turn.numpy(), out[0].numpy())
             return out
         size = index.abs().clamp(max=4).long()
         places = size + 5 * torch.arange(len(shift), device=index.device).view(-1, 1, 1, 1)

@@ -15,20 +15,30 @@ _SIZES = 5  # magnitudes whose levels are shifted
 
 
 @njit(cache=KEPT, nogil=True)
-def oriented_levels(index: Floats, shift: Floats, step: Floats, turn: Floats, out: Floats) -> None:
-    """Levels out [C,h,w] of indices [C,h,w]: shifts [5] of magnitudes, steps [C], turn: ±1 where c + y + x is even."""
+def oriented_levels(
+    index: Floats, bits: npt.NDArray[np.int32], shift: Floats, step: Floats, turn: Floats, out: Floats
+) -> None:
+    """Levels out [C,h,w] of indices [C,h,w]: shifts [5] of magnitudes, steps [C], turn: ±1 where c + y + x is even.
+
+    bits [C,h,w]: the indices as they lie in memory; most rows hold nothing.
+    """
     channels, h, w = index.shape
+    one, two, three, beyond = shift[1], shift[2], shift[3], shift[4]
     for c in range(channels):
-        size = step[c]
+        steps = step[c]
         for y in range(h):
-            given, found = index[c, y], out[c, y]
+            given, found, some = index[c, y], out[c, y], np.int32(0)
+            for x in range(w):
+                some |= bits[c, y, x]
+            if not some:
+                found[:] = np.float32(0.0)
+                continue
             first = turn[0] if (c + y) % 2 == 0 else -turn[0]
+            # without a branch, so that many are found at a time; levels of both signs mirror each other
             for x in range(w):
                 value = given[x]
-                if value != 0:
-                    less = shift[min(int(abs(value)), _SIZES - 1)]
-                    value = (value - less if value > 0 else value + less) * size
-                    found[x] = value * first
-                else:
-                    found[x] = np.float32(0.0)
-                first = -first
+                size = abs(value)
+                less = three if size > 2 else two if size > 1 else one
+                level = (size - (less if size < _SIZES - 1 else beyond)) * steps
+                turned = level * (first if (x & 1) == 0 else -first)
+                found[x] = turned if value > 0 else -turned if value < 0 else np.float32(0.0)

@@ -4,8 +4,9 @@ One frame a step, in native 4:2:0.  The latent stands at 1/8 resolution: 64 luma
 each position, and the 96 channels are a complete basis of them.  A learned linear path (DCT at the start) carries what
 motion does not predict; networks of plain 3×3 convolutions, which start at zero, bend it.
 
-    others:    last decoded frame ─ light ─ motion (integers) ─┐
-               memory ──────────── light ── source of each block ┴──────► p      (prediction, both sides)
+    others:    last decoded frame ─ light ─┬──────────────────┬─ motion (integers) ─┐
+                                           └─ smoothed, twice ┘                     │
+               memory ──────────── light ──────── source of each block ─────────────┴► p   (prediction, both sides)
     keyframe:  thumbnail (integers, 1/16) ──► bicubic ──► refine ────────► p
 
     encode:    frame ─► blocks of x − p ──► A ─► latent        keyframe: + analysis(x, x − p)
@@ -15,6 +16,7 @@ motion does not predict; networks of plain 3×3 convolutions, which start at zer
 A keyframe's networks run at 1/8 resolution; the loop filter runs for every frame.  Each network's first layer gets a
 learned offset for K, so that one model serves all K.
 
+A block whose detail is new in each frame comes from the last one smoothed (softening.py).
 The memory is the GOP's keyframe: what a thing that moves away uncovers is there.  A model of one's own footage may hold
 scenes, pictures of what its cameras see when nothing happens; a GOP may start from one in place of a keyframe.
 """

@@ -37,7 +37,7 @@ def test_planes_are_smoothed_as_defined(source: int) -> None:
         for plane, to in zip(before[0], after[0], strict=True):
             assert ((to * 255).round().numpy() == plain(plane, source)).all()
     block, at = np.empty(64, np.uint8), REACH * 48 + 16
-    smoothed(luma.reshape(-1), at, 48, 8, source, block)
+    smoothed(luma.reshape(-1), at, 48, source, np.empty((8 + 2 * REACH, 8), np.int32), block)
     assert (block.reshape(8, 8) == plain(luma[0, 0], source)[REACH : REACH + 8, 16:24]).all()
 
 

@@ -13,7 +13,7 @@ from numba import njit
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
 from vcodec.backbones.settling import CODING
-from vcodec.backbones.softening import smoothed
+from vcodec.backbones.softening import REACH, smoothed
 from vcodec.loops import KEPT
 from vcodec.sources import LAST, MEMORY
 
@@ -22,6 +22,7 @@ __all__ = ["choose", "reconsider"]
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Shorts = npt.NDArray[np.int16]
+Wide = npt.NDArray[np.int32]
 _OWN, _OTHER = 0.4, 3.0  # about what the choices cost, bits
 
 
@@ -37,10 +38,12 @@ def _whose(y: int, x: int, choice: int, h: int, w: int) -> tuple[int, int]:
 def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
     """Whether a choice names what the first one does: that stands for both."""
     cy, cx = _whose(y, x, choice, coarse.shape[1], coarse.shape[2])
-    unlike = 0
-    for c in range(len(coarse)):
-        unlike += coarse[c, cy, cx] != coarse[c, y >> 1, x >> 1]
-    return unlike == 0
+    by, bx = y >> 1, x >> 1
+    return bool(
+        coarse[0, cy, cx] == coarse[0, by, bx]
+        and coarse[1, cy, cx] == coarse[1, by, bx]
+        and coarse[2, cy, cx] == coarse[2, by, bx]
+    )
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
@@ -51,21 +54,27 @@ def _place(shape: tuple[int, int, int], size: tuple[int, int], at: tuple[int, in
 
 
 @njit(cache=KEPT, nogil=True)
-def _shown(
-    pictures: tuple[Bytes, Bytes], size: tuple[int, int], at: tuple[int, int], motion: Ints, patch: Bytes
-) -> tuple[Bytes, int, int]:
-    """What the 8×8 block ``at`` shows under motion [3]: a flat plane, where in it, and samples in a row.
+def _room() -> tuple[Wide, Bytes]:
+    """Where an 8×8 block is smoothed."""
+    return np.empty((8 + 2 * REACH, 8), np.int32), np.empty(64, np.uint8)
 
-    patch [64]: room for what is made for it.
-    """
-    last, beside = pictures
-    if motion[2] == MEMORY:
-        return beside.reshape(-1), 8 * (at[0] * size[1] + at[1]), size[1]
-    there, pitch = _place(last.shape, size, at, motion[0], motion[1]), last.shape[2]
-    if motion[2] == LAST:
-        return last.reshape(-1), there, pitch
-    smoothed(last.reshape(-1), there, pitch, 8, motion[2], patch)
-    return patch, 0, 8
+
+@njit(cache=KEPT, nogil=True)
+def _missed(
+    here: Bytes,
+    begins: int,
+    wide: int,
+    there: Bytes,
+    moved: int,
+    pitch: int,
+    work: Shorts,
+    measure: tuple[float, float],
+) -> float:
+    """What a block of flat planes misses of another, as _cheapest has it."""
+    if measure[0] == 0.0:
+        return float(differences.plain_8(here, begins, wide, there, moved, pitch))
+    total = differences.coded_share_8(here, begins, wide, there, moved, pitch, work[0], work[1], measure[0])
+    return float(measure[1] * total)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -77,28 +86,33 @@ def _cheapest(
     price: float,
     work: Shorts,
     measure: tuple[float, float],
-    patch: Bytes,
+    room: tuple[Wide, Bytes],
 ) -> int:
     """The best choice of the block ``at``, by plain differences if it is looked at alone, else by what coding costs.
 
     measure: unit_of (0: alone), and what a bit of coding is worth in plain differences.
 
-    work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself; patch: as _shown has it.
+    work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself; room: as
+    _room makes it.
     """
     y, x = at
     here, begins, wide = now.reshape(-1), 8 * (y * now.shape[1] + x), now.shape[1]
-    around, share = work[0], work[1]
+    last, beside, pitch = pictures[0].reshape(-1), pictures[1].reshape(-1), pictures[0].shape[2]
     least, found = 0.0, 0
     for i in range(4):
         if i and _own_again(coarse, y, x, i):
             continue
         cy, cx = _whose(y, x, i, coarse.shape[1], coarse.shape[2])
-        there, moved, pitch = _shown(pictures, now.shape, at, coarse[:, cy, cx], patch)
-        if measure[0] == 0.0:
-            missed = float(differences.plain_8(here, begins, wide, there, moved, pitch))
+        source = coarse[2, cy, cx]
+        if source == MEMORY:
+            missed = _missed(here, begins, wide, beside, begins, wide, work, measure)
         else:
-            total = differences.coded_share_8(here, begins, wide, there, moved, pitch, around, share, measure[0])
-            missed = measure[1] * total
+            moved = _place(pictures[0].shape, now.shape, at, coarse[0, cy, cx], coarse[1, cy, cx])
+            if source == LAST:
+                missed = _missed(here, begins, wide, last, moved, pitch, work, measure)
+            else:
+                smoothed(last, moved, pitch, source, room[0], room[1])
+                missed = _missed(here, begins, wide, room[1], 0, 8, work, measure)
         cost = missed + price * (_OTHER if i else _OWN)
         if i == 0 or cost < least:
             least, found = cost, i
@@ -111,10 +125,10 @@ def choose(now: Bytes, pictures: tuple[Bytes, Bytes], coarse: Ints, price: float
 
     pictures: the last frame at every quarter sample, and the memory.
     """
-    work, patch = np.zeros((2, 64), np.int16), np.empty(64, np.uint8)
+    work, room = np.zeros((2, 64), np.int16), _room()
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
-            out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, (0.0, 0.0), patch)
+            out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, (0.0, 0.0), room)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -141,8 +155,9 @@ def reconsider(
         for c in range(8):
             parts[0, r, c], parts[1, 7 - r, c] = weights[r, c], weights[r, c]
             parts[2, c, r], parts[3, c, 7 - r] = weights[r, c], weights[r, c]
-    work, part, patch = np.empty((2, 64), np.int16), parts.reshape(-1), np.empty(64, np.uint8)
-    around, share = work[0], work[1]
+    work, part, room = np.empty((2, 64), np.int16), parts.reshape(-1), _room()
+    planes, wide, around, share = pictures[0], now.shape[1], work[0], work[1]
+    there, beside = planes.reshape(-1), pictures[1].reshape(-1)
     for y in range(2 * h):
         for x in range(2 * w):
             if _own_again(coarse, y, x, 1) and _own_again(coarse, y, x, 2) and _own_again(coarse, y, x, 3):
@@ -152,8 +167,16 @@ def reconsider(
                 ny, nx = (y + 2 * side - 1, x) if side < 2 else (y, x + 2 * side - 5)
                 if ny < 0 or nx < 0 or ny >= 2 * h or nx >= 2 * w:
                     continue
-                there, moved, pitch = _shown(pictures, now.shape, (y, x), field[ny, nx], patch)
-                differences.add_share_8(around, share, there, moved, pitch, part, 64 * side)
-            out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, measure, patch)
+                source = field[ny, nx, 2]
+                if source == MEMORY:
+                    differences.add_share_8(around, share, beside, 8 * (y * wide + x), wide, part, 64 * side)
+                    continue
+                moved = _place(planes.shape, now.shape, (y, x), field[ny, nx, 0], field[ny, nx, 1])
+                if source == LAST:
+                    differences.add_share_8(around, share, there, moved, planes.shape[2], part, 64 * side)
+                else:
+                    smoothed(there, moved, planes.shape[2], source, room[0], room[1])
+                    differences.add_share_8(around, share, room[1], 0, 8, part, 64 * side)
+            out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, measure, room)
             cy, cx = _whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]

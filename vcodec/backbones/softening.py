@@ -23,7 +23,9 @@ from vcodec.sources import BLURRED, LAST, MEMORY, SOFT, SOURCES
 __all__ = ["REACH", "choose_sources", "smoothed", "softened"]
 
 Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Wide = npt.NDArray[np.int32]
 
 REACH = 3  # samples that the filters read on each side
 _PRIOR = (2.5, 0.5, 0.15, 0.15)  # of each source, beside its four neighbours': what it costs to send one
@@ -33,36 +35,33 @@ _TURNS = 2
 
 
 @njit(cache=KEPT, nogil=True)
-def _smooth(plane: Bytes, at: int, pitch: int, shape: tuple[int, int], source: int, out: Bytes) -> None:
-    """A part of a flat plane, smoothed; out flat.  at: where it begins, with REACH samples around it."""
-    rows, cols = shape
-    across = np.empty((rows + 2 * REACH, cols), np.int32)
-    for r in range(rows + 2 * REACH):
-        begin = at + (r - REACH) * pitch
-        for c in range(cols):
-            i = begin + c
-            middle, near = np.int32(plane[i]), np.int32(plane[i - 1]) + np.int32(plane[i + 1])
-            if source == SOFT:
-                across[r, c] = 32 * middle + 16 * near
-            else:
-                far = np.int32(plane[i - 2]) + np.int32(plane[i + 2])
-                end = np.int32(plane[i - 3]) + np.int32(plane[i + 3])
-                across[r, c] = 20 * middle + 15 * near + 6 * far + end
-    for r in range(rows):
-        for c in range(cols):
-            middle, near = across[r + 3, c], across[r + 2, c] + across[r + 4, c]
-            if source == SOFT:
-                total = 32 * middle + 16 * near
-            else:
-                total = 20 * middle + 15 * near + 6 * (across[r + 1, c] + across[r + 5, c])
-                total += across[r, c] + across[r + 6, c]
-            out[r * cols + c] = (total + 2048) >> 12
+def smoothed(plane: Bytes, at: int, pitch: int, source: int, across: Wide, out: Bytes) -> None:
+    """A part of a flat plane, as SOFT or BLURRED would have it: out [rows·cols]; across [rows+2·REACH,cols]: room.
 
-
-@njit(cache=KEPT, nogil=True)
-def smoothed(plane: Bytes, at: int, pitch: int, side: int, source: int, out: Bytes) -> None:
-    """A square block of a flat plane, as SOFT or BLURRED would have it; out [side²]."""
-    _smooth(plane, at, pitch, (side, side), source, out)
+    at: where it begins, with REACH samples around it.  Rows are looked at as slices, so that loops run in vectors.
+    """
+    high, cols = across.shape
+    for r in range(high):
+        begin = at + (r - REACH) * pitch - REACH
+        row, to = plane[begin : begin + cols + 2 * REACH], across[r]
+        if source == SOFT:
+            for c in range(cols):
+                to[c] = np.int32(32) * row[c + 3] + np.int32(16) * (np.int32(row[c + 2]) + row[c + 4])
+        else:
+            for c in range(cols):
+                total = np.int32(20) * row[c + 3] + np.int32(15) * (np.int32(row[c + 2]) + row[c + 4])
+                to[c] = total + np.int32(6) * (np.int32(row[c + 1]) + row[c + 5]) + row[c] + row[c + 6]
+    for r in range(high - 2 * REACH):
+        goal = out[r * cols : (r + 1) * cols]
+        u, v, w = across[r + 2], across[r + 3], across[r + 4]
+        if source == SOFT:
+            for c in range(cols):
+                goal[c] = (np.int32(32) * v[c] + np.int32(16) * (u[c] + w[c]) + np.int32(2048)) >> np.int32(12)
+        else:
+            s, t, x, y = across[r], across[r + 1], across[r + 5], across[r + 6]
+            for c in range(cols):
+                total = np.int32(20) * v[c] + np.int32(15) * (u[c] + w[c]) + np.int32(6) * (t[c] + x[c])
+                goal[c] = (total + s[c] + y[c] + np.int32(2048)) >> np.int32(12)
 
 
 def softened(planes: tuple[Tensor, Tensor], source: int) -> tuple[Tensor, Tensor]:
@@ -72,13 +71,37 @@ def softened(planes: tuple[Tensor, Tensor], source: int) -> tuple[Tensor, Tensor
 
 
 def _softened(planes: Tensor, source: int) -> Tensor:
-    levels = planes.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
-    wide = np.pad(levels, ((0, 0), (0, 0), (REACH, REACH), (REACH, REACH)), mode="edge")
-    out = np.empty(levels.shape, np.uint8)
-    (high, pitch), (h, w) = wide.shape[-2:], levels.shape[-2:]
-    for plane, to in zip(wide.reshape(-1, high * pitch), out.reshape(-1, h * w), strict=True):
-        _smooth(plane, REACH * pitch + REACH, pitch, (h, w), source, to)
-    return torch.from_numpy(out).to(planes.device, planes.dtype).div_(255.0)
+    shown = planes.detach().float().cpu().numpy()
+    out, (h, w) = np.empty(shown.shape, np.float32), shown.shape[-2:]
+    levels, across = np.empty((h + 2 * REACH, w + 2 * REACH), np.uint8), np.empty((h + 2 * REACH, w), np.int32)
+    line = np.empty(h * w, np.uint8)
+    for plane, to in zip(shown.reshape(-1, h, w), out.reshape(-1, h, w), strict=True):
+        _widen(plane, levels)
+        smoothed(levels.reshape(-1), REACH * (w + 2 * REACH) + REACH, w + 2 * REACH, source, across, line)
+        _as_samples(line, to)
+    return torch.from_numpy(out).to(planes.device, planes.dtype)
+
+
+@njit(cache=KEPT, nogil=True)
+def _widen(plane: Floats, out: Bytes) -> None:
+    """Samples in 0..1 [h,w] -> 8-bit levels [h+2·REACH,w+2·REACH], edges repeated."""
+    h, w = plane.shape
+    for y in range(len(out)):
+        row, line = plane[min(max(y - REACH, 0), h - 1)], out[y]
+        to = line[REACH : REACH + w]
+        for c in range(w):
+            to[c] = np.int32(row[c] * np.float32(255.0) + np.float32(0.5))
+        line[:REACH], line[REACH + w :] = to[0], to[w - 1]
+
+
+@njit(cache=KEPT, nogil=True)
+def _as_samples(levels: Bytes, out: Floats) -> None:
+    """8-bit levels [h·w] -> samples in 0..1 [h,w]."""
+    h, w = out.shape
+    for y in range(h):
+        line, to = levels[y * w : (y + 1) * w], out[y]
+        for c in range(w):
+            to[c] = np.float32(line[c]) / np.float32(255.0)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -91,7 +114,7 @@ def choose_sources(now: Bytes, planes: Bytes, coarse: Ints, bit: float, measure:
     h, w = coarse.shape[1:]
     here, there, sizes = now.reshape(-1), planes.reshape(-1), matching.sizes_of(now, planes)
     patch_sizes = (sizes[0], sizes[1], 1, 16, 16)
-    costs, patch = np.zeros((SOURCES, h, w)), np.empty(256, np.uint8)
+    costs, patch, across = np.zeros((SOURCES, h, w)), np.empty(256, np.uint8), np.empty((22, 16), np.int32)
     for y in range(h):
         for x in range(w):
             if coarse[2, y, x] == MEMORY:
@@ -102,7 +125,7 @@ def choose_sources(now: Bytes, planes: Bytes, coarse: Ints, bit: float, measure:
             for source in (SOFT, BLURRED):
                 costs[source, y, x] = np.inf
                 if plain > _LITTLE * measure[1]:
-                    smoothed(there, at, sizes[4], 16, source, patch)
+                    smoothed(there, at, sizes[4], source, across, patch)
                     costs[source, y, x] = coded(here, patch, patch_sizes, y, x, 0, np.inf, measure)
     for _ in range(_TURNS):
         for y in range(h):

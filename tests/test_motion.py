@@ -16,8 +16,10 @@ from tests.models import picture
 from vcodec.backbones import compensation, costs, differences, matching, motion, settling
 from vcodec.backbones.compensation import MARGIN, compensate
 from vcodec.backbones.differences import unit_of
-from vcodec.backbones.lookahead import look_ahead, rough_motion
+from vcodec.backbones.layers import pack_yuv420
+from vcodec.backbones.lookahead import Advice, look_ahead, rough_motion
 from vcodec.backbones.motion import Reference
+from vcodec.backbones.qae import CHROMA_WEIGHT, KEY_WORTH, QAE, QAEConfig
 from vcodec.grain import GRAINS, RANGE, rounded
 from vcodec.scale import LAMBDA
 
@@ -223,6 +225,27 @@ def test_what_stays_is_worth_more() -> None:
         weight = F.avg_pool2d(one.weight, 2)[0, 0]
         assert weight.shape == (4, 6) and weight.min() >= 0.25 and weight.max() <= 4.0
         assert weight[:, :2].min() > 2 * weight[:, 4:].max()
+
+
+def test_chroma_is_worth_its_share_of_errors() -> None:
+    """The smaller a plane's error beside luma's in the last frame, the more is what is left worth; 3 at least, 8 at
+    most, and 3 where nothing is known."""
+    model = QAE(QAEConfig(width=8, filter_width=8)).eval()
+    luma, chroma = torch.full((1, 1, 32, 32), 0.5), torch.full((1, 2, 16, 16), 0.5)
+    shown = model.encode_advised(pack_yuv420(luma, chroma)[:, :, None], None, 16, None)[0]
+    assert (shown.weight[:, 64:] == CHROMA_WEIGHT * KEY_WORTH).all()
+    state = model.decode(shown, None, 16)[1]
+    noisy = state.luma + 10 / 255, state.chroma + torch.tensor([10.0, 2.8]).view(1, 2, 1, 1) / 255
+    clip = pack_yuv420(*noisy)[:, :, None]
+    for before, wanted in (
+        (None, (3.0, 3.0)),
+        (noisy, (3.0, 0.45 * 100 / 7.84)),
+        ((noisy[0], state.chroma), (8.0, 8.0)),
+    ):
+        advice = Advice(None, torch.ones(1, 1, 4, 4), False, False, before)
+        weight = model.encode_advised(clip, state, 16, advice)[0].weight[0, :, 0, 0]
+        assert (weight[:64] == 1).all()
+        torch.testing.assert_close(weight[[64, 80]], torch.tensor(wanted), rtol=0.01, atol=0)
 
 
 def test_loops_run_where_nothing_can_be_kept() -> None:

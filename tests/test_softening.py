@@ -12,12 +12,12 @@ from vcodec.backbones.motion import Reference, search
 from vcodec.backbones.softening import REACH, smoothed, softened
 from vcodec.sources import BLURRED, LAST, SOFT
 
-TAPS = {SOFT: (1, 2, 1), BLURRED: (1, 6, 15, 20, 15, 6, 1)}
+BINOMIAL = {SOFT: (1, 2, 1), BLURRED: (1, 6, 15, 20, 15, 6, 1)}
 
 
 def plain(plane: npt.NDArray[np.uint8], source: int) -> npt.NDArray[np.uint8]:
     """The filters as they are defined: binomial, edges repeated, rounded once."""
-    taps = np.array(TAPS[source])
+    taps = np.array(BINOMIAL[source])
     reach = len(taps) // 2
     wide = np.pad(plane.astype(np.int64), reach, mode="edge")
     h, w = plane.shape

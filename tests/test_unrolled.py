@@ -12,9 +12,11 @@ import torch
 from tests.clips import make_clip
 from tests.models import picture, small_codec
 from vcodec.backbones.compensation import compensate
+from vcodec.backbones.softening import softened
 from vcodec.checkpoint import load_codec
 from vcodec.datasets.base import Batch
 from vcodec.entropy.context import ContextConfig, ContextNet
+from vcodec.sources import BLURRED, MEMORY, SOFT, SOURCES
 from vcodec.training.gathered import Gathered
 from vcodec.training.rate_distortion import RateDistortion
 from vcodec.training.unrolled import Unrolled, placed
@@ -90,17 +92,24 @@ def test_chosen_indices_cost_less(models: tuple[RateDistortion, Unrolled]) -> No
         assert unrolled_cost(merged, batch).sum() < 0.99 * nearest.sum()
 
 
-def test_memory_is_another_reference() -> None:
-    """Blocks whose vector names the memory are predicted from it, as in decoding."""
+def test_sources_are_those_of_decoding() -> None:
+    """Blocks come from the last frame, the memory, or the last frame smoothed, as in decoding; gradients reach both."""
     torch.manual_seed(3)
-    luma, chroma = torch.rand(2, 1, 48, 64), torch.rand(2, 2, 24, 32)
-    memory = torch.rand(2, 1, 48, 64), torch.rand(2, 2, 24, 32)
+
+    def shown() -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.randint(0, 256, (2, 1, 48, 64)) / 255, torch.randint(0, 256, (2, 2, 24, 32)) / 255
+
+    last, memory = shown(), shown()
     vectors = torch.randint(-30, 30, (2, 3, 6, 8))
-    vectors[:, 2] = torch.rand(2, 6, 8) < 0.4
-    vectors[:, :2] *= 1 - vectors[:, 2:]
-    got, want = Gathered()(luma, chroma, vectors, memory), compensate([(luma, chroma), memory], vectors)
+    vectors[:, 2] = torch.randint(0, SOURCES, (2, 6, 8))
+    vectors[:, :2] *= vectors[:, 2:] != MEMORY
+    want = compensate([last, memory, *(softened(last, s) for s in (SOFT, BLURRED))], vectors)
+    last[0].requires_grad_()
+    got = Gathered()(*last, vectors, memory)
     for a, b in zip(got, want, strict=True):
-        assert (a - b).abs().max() < 2e-6
+        assert (a.detach() - b).abs().max() < 2e-6
+    (slope,) = torch.autograd.grad(got[0].sum(), last[0])
+    assert slope.abs().mean() > 0.1
 
 
 def script(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:

@@ -20,13 +20,14 @@ from vcodec.backbones.costs import coded, moved_to
 from vcodec.loops import KEPT
 from vcodec.sources import BLURRED, LAST, MEMORY, SOFT, SOURCES
 
-__all__ = ["REACH", "choose_sources", "smoothed", "softened"]
+__all__ = ["REACH", "TAPS", "choose_sources", "smoothed", "softened"]
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Wide = npt.NDArray[np.int32]
 
+TAPS = {SOFT: (16, 32, 16), BLURRED: (1, 6, 15, 20, 15, 6, 1)}  # over 64 each way
 REACH = 3  # samples that the filters read on each side
 _PRIOR = (2.5, 0.5, 0.15, 0.15)  # of each source, beside its four neighbours': what it costs to send one
 _BITS = np.array([[math.log2((4 + sum(_PRIOR)) / (n + p)) for n in range(5)] for p in _PRIOR])

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec.backbones.compensation import CHROMA_TAPS, LUMA_TAPS, MARGIN, OVERLAP
+from vcodec.backbones.softening import TAPS
+from vcodec.sources import BLURRED, SOFT
 
 __all__ = ["Gathered"]
 
@@ -26,10 +28,21 @@ def _shares(upper: Tensor) -> Tensor:
     return whole.view(3, 2, quarter, 2, quarter).transpose(2, 3)[:, None, :, None].contiguous()
 
 
+def _smoothed(planes: Tensor, taps: tuple[int, ...]) -> Tensor:
+    """Planes [B,C,H,W] in 0..1 as softening.softened has them; gradients pass its rounding by."""
+    b, c, h, w = planes.shape
+    weights = torch.tensor(taps, dtype=planes.dtype, device=planes.device)
+    reach = len(taps) // 2
+    x = F.pad(planes * 255.0, (reach,) * 4, mode="replicate").view(b * c, 1, h + 2 * reach, w + 2 * reach)
+    x = x + (x.round() - x).detach()
+    x = F.conv2d(F.conv2d(x, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1)) / float(weights.sum()) ** 2
+    return ((x + ((x + 0.5).floor() - x).detach()) / 255.0).view(b, c, h, w)
+
+
 class Gathered(nn.Module):
     """forward(luma [B,1,H,W], chroma [B,2,H/2,W/2], vectors [B,2 or 3,H/8,W/8] in quarter samples) -> the prediction.
 
-    memory: planes for blocks whose vector has a third component of 1.
+    memory: planes for blocks whose vector has MEMORY as a third component; SOFT and BLURRED are made here.
     """
 
     def __init__(self) -> None:
@@ -50,7 +63,10 @@ class Gathered(nn.Module):
         v = self._limited(vectors.int(), h, w)
         if memory is not None:
             v = torch.cat([v, vectors[:, 2:].int()], 1)
-            luma, chroma = torch.cat([luma, memory[0]]), torch.cat([chroma, memory[1]])
+            luma, chroma = (
+                torch.cat([last, kept, *(_smoothed(last, TAPS[s]) for s in (SOFT, BLURRED))])
+                for last, kept in zip((luma, chroma), memory, strict=True)
+            )
         out = self._moved(luma[:, 0], v, "luma", 3)
         colour = self._moved(chroma.reshape(-1, h // 2, w // 2), v.repeat_interleave(2, 0), "chroma", 1)
         return out[:, None], colour.view(b, 2, h // 2, w // 2)
@@ -80,7 +96,7 @@ class Gathered(nn.Module):
         return torch.stack([own, above, beside], 1).reshape(b, 3, c, 2 * h, 2 * w)
 
     def _moved(self, planes: Tensor, v: Tensor, kind: str, before: int) -> Tensor:
-        """Planes [B or 2B,H,W] by vectors [B,2 or 3,h,w] of their blocks; the third says which half of the planes."""
+        """Planes [B or 2B,H,W] by vectors [B,2 or 3,h,w] of their blocks; the third says which part of the planes."""
         taps, shares = self.get_buffer(f"{kind}_taps"), self.get_buffer(f"{kind}_shares")
         phases, length = taps.shape
         b, _, h, w = v.shape

@@ -26,7 +26,6 @@ from vcodec.datasets.footage import video_files
 from vcodec.entropy.tables import SymbolWriter
 from vcodec.media import open_video
 from vcodec.scale import level_of
-from vcodec.sources import MEMORY
 from vcodec.training.freezing import coded_chunks
 
 __all__ = ["GOP", "RECORDED_KS", "Group", "Material", "record"]
@@ -40,8 +39,7 @@ _SIZE = (256, 320)  # of what is recorded, at most
 def record(footage: Path, folder: Path, codec: str, *, gop: int = GOP, jobs: int = 1) -> None:
     """Code up to three GOPs of each clip with a codec (a name or weights), at each of RECORDED_KS: one .npz for each.
 
-    Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: (dy, dx) and whether the memory is the source.  What
-    comes from the last frame smoothed is taken to come from it as it is.
+    Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: (dy, dx) and the source.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths, work = video_files([footage]), partial(_record, folder, codec, gop)
@@ -83,9 +81,7 @@ def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> npt.NDArray[np.in
 
     def watched(*args: Any) -> dict[str, Tensor]:
         side: dict[str, Tensor] = moved(*args)
-        dense = motion.dense_vectors(side["coarse"], side["choice"])[0].numpy().astype(np.int16)
-        dense[2] = dense[2] == MEMORY
-        found.append(dense)
+        found.append(motion.dense_vectors(side["coarse"], side["choice"])[0].numpy().astype(np.int16))
         return side
 
     backbone._moved = watched

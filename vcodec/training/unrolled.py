@@ -198,7 +198,7 @@ class Unrolled(nn.Module):
     ) -> Coded:
         """luma [B,1,H,W], chroma [B,2,H/2,W/2]; last: the planes before, None for a keyframe; past: their indices.
 
-        vectors [B,2,H/8,W/8], or with a third component that says where the memory stands in for the last planes.
+        vectors [B,2,H/8,W/8], or with a third component, their sources (vcodec/sources.py).
         """
         net = self.backbone
         source = _blocks(luma, chroma)

@@ -51,7 +51,7 @@ ESCAPE = 31
 REACH = 15  # indices within ±15 have symbols of their own
 _RAW_ZERO = 1 << 15
 CLASSES = 3
-# the last frame's weights; whether blocks come from memory; memory's weights; whether chroma is 128 everywhere
+# the last frame's weights; whether sources are sent; memory's weights; whether chroma is 128 everywhere
 _LIGHT, _KEPT, _KEPT_LIGHT, _GREY = 1, 2, 4, 8
 _PRICED = 1.3  # times λ: what a bit is worth in choosing indices, by measurement
 BLOCK_BITS = 4.0  # what saying that a 16×16 block is not empty has to pay back, by measurement

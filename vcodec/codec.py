@@ -19,12 +19,12 @@ from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.base import Backbone, Grid, Latent
+from vcodec.backbones.base import Backbone, Grid, Latent, PlaneBackbone
+from vcodec.backbones.base import BytePlanes as Planes
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
@@ -34,7 +34,6 @@ from vcodec.scale import LAMBDA, cascaded, level_of, step_at
 __all__ = ["Codec", "Grid", "Parsing", "Payload", "Settings", "State"]
 
 T = TypeVar("T")
-Planes = tuple[npt.NDArray[np.uint8], ...]
 
 
 @dataclass(frozen=True)
@@ -336,7 +335,7 @@ class Codec:
         self, parsing: Parsing, state: State | None, grid: Grid, settings: Settings
     ) -> tuple[list[Planes], State]:
         """As draw and then to_frames, sooner where there is a shorter way."""
-        if not self.backbone.makes_planes:
+        if not isinstance(self.backbone, PlaneBackbone):
             clip, after = self.draw(parsing, state)
             return self.to_frames(clip, grid, settings), after
         made, after = self._steps_of(parsing, state, self.backbone.decode_planes)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "BytePlanes", "Grid", "Latent", "LatentShape"]
+__all__ = ["Backbone", "BytePlanes", "Grid", "Latent", "LatentShape", "PlaneBackbone"]
 
 BytePlanes = tuple[npt.NDArray[np.uint8], ...]
 """Y [H,W], U and V [H/2,W/2]."""
@@ -78,8 +78,6 @@ class Backbone(nn.Module, ABC):
     revision: int = 0
     #: whether the frames of a GOP differ in quality by their place (see scale.CASCADE)
     cascade: bool = False
-    #: whether it has decode_planes, for those who want nothing but 8-bit planes
-    makes_planes: bool = False
 
     @abstractmethod
     def codable_grid(self, grid: Grid) -> Grid:
@@ -141,10 +139,14 @@ class Backbone(nn.Module, ABC):
     def decode(self, latent: Latent, state: Any, k: int) -> tuple[Tensor, Any]:
         """Clip of one step, and the state that the next step starts from."""
 
-    def decode_planes(self, latent: Latent, state: Any, k: int) -> tuple[BytePlanes, Any]:
-        """As decode, of a step of one frame: its 8-bit planes on the codable grid, where ``makes_planes``."""
-        raise NotImplementedError
-
     @abstractmethod
     def macs(self, grid: Grid) -> dict[str, float]:
         """Multiply-accumulates of the networks for a codable grid: {"encode", "decode"}; each side's own work only."""
+
+
+class PlaneBackbone(Backbone):
+    """A network of one frame a step that has a shorter way to its 8-bit planes, for those who want nothing else."""
+
+    @abstractmethod
+    def decode_planes(self, latent: Latent, state: Any, k: int) -> tuple[BytePlanes, Any]:
+        """As decode: the frame's planes on the codable grid."""

@@ -17,8 +17,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec import helper, lanes
-from vcodec.backbones.rows import BENT, LAST, MIDDLE, LayerRows, clear, close, layer_row
+from vcodec import helper
+from vcodec.backbones.rows import BENT, LAST, MIDDLE, LayerRows, clear, close, due, laid_out, layer_row
 from vcodec.loops import KEPT
 
 __all__ = ["Shown", "draw"]
@@ -28,7 +28,6 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Shown = tuple[Bytes, Bytes]
 """A frame in bytes: luma [H,W], chroma [2,H/2,W/2]."""
-_BLOCK, _TILE = 6, lanes.ACROSS * lanes.WIDE  # channels and samples of a row that are filtered together
 _HALF, _EIGHT = np.float32(0.5), np.float32(8.0)
 _FINE, _TOP = np.float32(1 / 32), np.float32(255.0)
 _NONE, _ONE = np.float32(0.0), np.float32(1.0)
@@ -107,40 +106,24 @@ def _drawn(
     weights, biases, channels, offset = filters
     h, w = planes[1].shape[1:]
     layers = len(channels)
-    pitch = (w + _TILE - 1) // _TILE * _TILE + lanes.WIDE  # sample 0 of a row stands at 1
-    size = (channels.max() + _BLOCK - 1) // _BLOCK * _BLOCK * pitch
+    pitch, size = laid_out(w, channels)
     rows, bent = np.zeros(3 * layers * size, np.float32), np.empty(6 * pitch, np.float32)
     bases = np.empty((layers + 1, 6, w), np.float32)
     bias, more = biases.reshape(-1), np.zeros(biases.size, np.float32)
     more[: len(offset)] = offset
-    first, stop = span
-    for step in range(first - layers, stop + layers):
-        k = 0  # where a layer's weights begin
-        for layer in range(-1, layers):
-            y, reach = step - 1 - layer, layers - 1 - layer
-            inputs, outputs = channels[max(layer, 0)]
-            begin = k
-            if layer >= 0:
-                k += (outputs + _BLOCK - 1) // _BLOCK * _BLOCK * 9 * inputs
-            if y < first - reach or y >= stop + reach:
-                continue
-            goal = (3 * layer + 3 + y % 3) * size
-            if y < 0 or y >= h:
-                clear(rows, goal, size)
-                continue
-            if layer < 0:
-                _begin_row(planes[0], planes[1], blocks, y, rows, goal + 1, pitch, bases[y % (layers + 1)])
-                continue
-            mine = 3 * layer * size
-            seen = mine + (y + 2) % 3 * size, mine + y % 3 * size, mine + (y + 1) % 3 * size
-            given = (rows, seen, pitch, inputs, outputs, weights, begin, bias, layer * biases.shape[1], more)
-            if layer < layers - 1:
-                kind = MIDDLE if layer else BENT
-                layer_row(*given, kind, rows, goal + 1)
-                close(rows, goal + 1, w, pitch, (outputs + _BLOCK - 1) // _BLOCK * _BLOCK)
-                continue
-            layer_row(*given, LAST, bent, 0)
-            base = bases[y % (layers + 1)]
+    for place in due(channels, span[0], span[1]):
+        layer, y, goal = place[0], place[1], place[3] * size
+        base = bases[y % (layers + 1)]
+        if y < 0 or y >= h:
+            clear(rows, goal, size)
+        elif layer < 0:
+            _begin_row(planes[0], planes[1], blocks, y, rows, goal + 1, pitch, base)
+        elif layer < layers - 1:
+            kind = MIDDLE if layer else BENT
+            layer_row(rows, place, pitch, size, channels, weights, bias, more, kind, rows, goal + 1)
+            close(rows, goal + 1, w, pitch, channels[layer, 1])
+        else:
+            layer_row(rows, place, pitch, size, channels, weights, bias, more, LAST, bent, 0)
             for i in range(2):
                 _end_row(base, bent, pitch, 2 * i, out[0][2 * y + i], shown[0][2 * y + i])
                 colour = bent[(4 + i) * pitch : (5 + i) * pitch]

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from vcodec import helper
 from vcodec.backbones import motion, softening
-from vcodec.backbones.base import Backbone, BytePlanes, Grid, Latent, LatentShape
+from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, PlaneBackbone
 from vcodec.backbones.compensation import compensate
 from vcodec.backbones.drawing import Shown, draw
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
@@ -116,7 +116,7 @@ class Prediction:
         return pack_yuv420(*self.planes) if self.refined is None else self.refined
 
 
-class QAE(Backbone):
+class QAE(PlaneBackbone):
     """The default codec's networks.  Clips are [B,6,1,H/2,W/2] in 0..1 with H, W multiples of 16."""
 
     pixel_format = "yuv420p"
@@ -126,7 +126,6 @@ class QAE(Backbone):
     causal = True
     closed_loop = True
     cascade = True
-    makes_planes = True
     revision = 4
 
     def __init__(self, config: QAEConfig) -> None:

@@ -18,7 +18,19 @@ from torch import Tensor
 from vcodec import lanes
 from vcodec.loops import KEPT
 
-__all__ = ["LayerRows", "layer_rows", "stacked"]
+__all__ = [
+    "BENT",
+    "LAST",
+    "MIDDLE",
+    "LayerRows",
+    "clear",
+    "close",
+    "due",
+    "laid_out",
+    "layer_row",
+    "layer_rows",
+    "stacked",
+]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -45,16 +57,41 @@ def layer_rows(weights: list[Tensor], biases: list[Tensor]) -> LayerRows:
 
 
 @njit(cache=KEPT, nogil=True)
+def laid_out(w: int, channels: Ints) -> tuple[int, int]:
+    """Of rows of w samples: from one channel to the next, sample 0 at 1; and from one row to the next."""
+    pitch = (w + _TILE - 1) // _TILE * _TILE + lanes.WIDE
+    return pitch, (channels.max() + _ROWS - 1) // _ROWS * _ROWS * pitch
+
+
+@njit(cache=KEPT, nogil=True)
+def due(channels: Ints, first: int, stop: int) -> Ints:
+    """What is made for rows first..stop of the last layer, in its order [n,4].
+
+    Layer (−1 is what is given), row, where the layer's weights begin, and which third of its rows it goes to.
+    """
+    layers = len(channels)
+    order, n = np.empty(((layers + 1) * (stop - first + 2 * layers), 4), np.int64), 0
+    for step in range(first - layers, stop + layers):
+        k = 0
+        for layer in range(-1, layers):
+            y, reach = step - 1 - layer, layers - 1 - layer
+            if first - reach <= y < stop + reach:
+                order[n, 0], order[n, 1], order[n, 2], order[n, 3] = layer, y, k, 3 * layer + 3 + y % 3
+                n += 1
+            if layer >= 0:
+                k += (channels[layer, 1] + _ROWS - 1) // _ROWS * _ROWS * 9 * channels[layer, 0]
+    return order[:n]
+
+
+@njit(cache=KEPT, nogil=True)
 def layer_row(
     rows: Floats,
-    starts: tuple[int, int, int],
+    place: Ints,
     pitch: int,
-    inputs: int,
-    outputs: int,
+    size: int,
+    channels: Ints,
     weights: Floats,
-    k: int,
     biases: Floats,
-    first: int,
     more: Floats,
     kind: int,
     out: Floats,
@@ -62,9 +99,13 @@ def layer_row(
 ) -> None:
     """A row of a layer, at goal of out, which is ``rows`` but where kind is LAST.
 
-    starts: where the three rows that it sees begin in rows; weights from k, biases and more from first on; kind: BENT
-    ends at 0, MIDDLE adds that to what the layer was given, LAST does neither.
+    place: of the row, as ``due`` has it; pitch, size: as laid_out has them; biases, and more beside the first layer's,
+    flat; kind: BENT ends at 0, MIDDLE adds that to what the layer was given, LAST does neither.
     """
+    layer, y, k = place[0], place[1], place[2]
+    mine, first = 3 * layer * size, layer * (len(biases) // len(channels))
+    starts = mine + (y + 2) % 3 * size, mine + y % 3 * size, mine + (y + 1) % 3 * size
+    inputs, outputs = channels[layer]
     for left in range(0, pitch - lanes.WIDE, _TILE):
         at, j = k, first
         for to in range(goal + left, goal + left + outputs * pitch, _ROWS * pitch):
@@ -93,9 +134,9 @@ def clear(rows: Floats, begin: int, size: int) -> None:
 
 
 @njit(cache=KEPT, nogil=True)
-def close(rows: Floats, goal: int, w: int, pitch: int, count: int) -> None:
+def close(rows: Floats, goal: int, w: int, pitch: int, outputs: int) -> None:
     """What lies right of a row of w samples: tiles reach beyond it."""
-    for c in range(count):
+    for c in range((outputs + _ROWS - 1) // _ROWS * _ROWS):
         rows[goal + c * pitch + w] = ZERO
 
 
@@ -118,38 +159,23 @@ def stacked(
     """
     h, w = x.shape[1:]
     layers = len(channels)
-    pitch = (w + _TILE - 1) // _TILE * _TILE + lanes.WIDE  # sample 0 of a row stands at 1
-    size = (channels.max() + _ROWS - 1) // _ROWS * _ROWS * pitch
+    pitch, size = laid_out(w, channels)
     rows, shown = np.zeros(3 * layers * size, np.float32), np.empty(size, np.float32)
     bias, more = biases.reshape(-1), np.zeros(biases.size, np.float32)
     more[: len(offset)] = offset
-    for step in range(first - layers, stop + layers):
-        k = 0  # where a layer's weights begin
-        for layer in range(-1, layers):
-            y, reach = step - 1 - layer, layers - 1 - layer
-            inputs, outputs = channels[max(layer, 0)]
-            begin = k
-            if layer >= 0:
-                k += (outputs + _ROWS - 1) // _ROWS * _ROWS * 9 * inputs
-            if y < first - reach or y >= stop + reach:
-                continue
-            goal = (3 * layer + 3 + y % 3) * size
-            if layer < layers - 1 and (y < 0 or y >= h):
-                clear(rows, goal, size)
-                continue
-            if layer < 0:
-                for c in range(inputs):
-                    to = goal + c * pitch + 1
-                    rows[to : to + w] = x[c, y]
-                continue
-            mine = 3 * layer * size
-            seen = mine + (y + 2) % 3 * size, mine + y % 3 * size, mine + (y + 1) % 3 * size
-            given = (rows, seen, pitch, inputs, outputs, weights, begin, bias, layer * biases.shape[1], more)
-            if layer == layers - 1:
-                layer_row(*given, LAST, shown, 0)
-                for c in range(outputs):
-                    out[c, y] = shown[c * pitch : c * pitch + w]
-                continue
+    for place in due(channels, first, stop):
+        layer, y, goal = place[0], place[1], place[3] * size
+        if y < 0 or y >= h:
+            clear(rows, goal, size)
+        elif layer < 0:
+            for c in range(channels[0, 0]):
+                to = goal + c * pitch + 1
+                rows[to : to + w] = x[c, y]
+        elif layer == layers - 1:
+            layer_row(rows, place, pitch, size, channels, weights, bias, more, LAST, shown, 0)
+            for c in range(channels[layer, 1]):
+                out[c, y] = shown[c * pitch : c * pitch + w]
+        else:
             kind = MIDDLE if skips and layer else BENT
-            layer_row(*given, kind, rows, goal + 1)
-            close(rows, goal + 1, w, pitch, (outputs + _ROWS - 1) // _ROWS * _ROWS)
+            layer_row(rows, place, pitch, size, channels, weights, bias, more, kind, rows, goal + 1)
+            close(rows, goal + 1, w, pitch, channels[layer, 1])

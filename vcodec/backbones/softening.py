@@ -73,14 +73,12 @@ def softened(planes: tuple[Tensor, Tensor], source: int) -> tuple[Tensor, Tensor
 
 def _softened(planes: Tensor, source: int) -> Tensor:
     shown = planes.detach().float().cpu().numpy()
-    out, (h, w) = np.empty(shown.shape, np.float32), shown.shape[-2:]
+    out, (h, w) = np.empty(shown.shape, np.uint8), shown.shape[-2:]
     levels, across = np.empty((h + 2 * REACH, w + 2 * REACH), np.uint8), np.empty((h + 2 * REACH, w), np.int32)
-    line = np.empty(h * w, np.uint8)
-    for plane, to in zip(shown.reshape(-1, h, w), out.reshape(-1, h, w), strict=True):
+    for plane, to in zip(shown.reshape(-1, h, w), out.reshape(-1, h * w), strict=True):
         _widen(plane, levels)
-        smoothed(levels.reshape(-1), REACH * (w + 2 * REACH) + REACH, w + 2 * REACH, source, across, line)
-        _as_samples(line, to)
-    return torch.from_numpy(out).to(planes.device, planes.dtype)
+        smoothed(levels.reshape(-1), REACH * (w + 2 * REACH) + REACH, w + 2 * REACH, source, across, to)
+    return torch.from_numpy(out).to(planes.device, planes.dtype).div_(255.0)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -93,16 +91,6 @@ def _widen(plane: Floats, out: Bytes) -> None:
         for c in range(w):
             to[c] = np.int32(row[c] * np.float32(255.0) + np.float32(0.5))
         line[:REACH], line[REACH + w :] = to[0], to[w - 1]
-
-
-@njit(cache=KEPT, nogil=True)
-def _as_samples(levels: Bytes, out: Floats) -> None:
-    """8-bit levels [h·w] -> samples in 0..1 [h,w]."""
-    h, w = out.shape
-    for y in range(h):
-        line, to = levels[y * w : (y + 1) * w], out[y]
-        for c in range(w):
-            to[c] = np.float32(line[c]) / np.float32(255.0)
 
 
 @njit(cache=KEPT, nogil=True)

@@ -17,7 +17,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["begin", "cumulative", "exhausted", "read_alike", "read_rows", "resumed"]
+__all__ = ["begin", "cumulative", "exhausted", "read_alike", "read_rows", "resumed", "starts_of"]
 
 Words = npt.NDArray[np.uint32]
 State = npt.NDArray[np.uint64]
@@ -59,6 +59,17 @@ def begin(words: Words) -> State:
 
 
 @njit(cache=KEPT, nogil=True)
+def starts_of(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Where symbols of each of ``count`` tables begin [count+1], in ascending order of their tables, rows [n]."""
+    starts = np.zeros(count + 1, np.int64)
+    for row in rows:
+        starts[row + 1] += 1
+    for i in range(count):
+        starts[i + 1] += starts[i]
+    return starts
+
+
+@njit(cache=KEPT, nogil=True)
 def read_rows(
     state: State,
     words: Words,
@@ -71,11 +82,7 @@ def read_rows(
 
     guesses [N]: symbols to look at first.  Gives False for data that no encoder makes.
     """
-    starts = np.zeros(len(tables) + 1, np.int64)
-    for row in rows:
-        starts[row + 1] += 1
-    for i in range(len(tables)):
-        starts[i + 1] += starts[i]
+    starts = starts_of(rows, len(tables))
     order = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
         order[starts[rows[i]]] = i

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.entropy.reading import PRECISION
+from vcodec.entropy.reading import PRECISION, starts_of
 from vcodec.loops import KEPT
 
 __all__ = ["begin", "finish", "room", "write_alike", "write_rows"]
@@ -88,14 +88,11 @@ def write_rows(
 
     Below 0 where a symbol is in no table; nothing is written then.
     """
-    starts = np.zeros(len(tables) + 1, np.int64)
     size = tables.shape[1] - 1
-    for i in range(len(rows)):
+    for i in range(len(symbols)):
         if symbols[i] < 0 or symbols[i] >= size:
             return -1.0
-        starts[rows[i] + 1] += 1
-    for i in range(len(tables)):
-        starts[i + 1] += starts[i]
+    starts = starts_of(rows, len(tables))
     lows, shares, total = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64), 0.0
     for i in range(len(rows)):
         row, symbol = rows[i], symbols[i]

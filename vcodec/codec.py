@@ -29,7 +29,8 @@ from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
-from vcodec.scale import LAMBDA, cascaded, level_of, step_at
+from vcodec.evenness import Evenness
+from vcodec.scale import LAMBDA, USUAL, Quality, cascaded, level_of, step_at
 
 __all__ = ["Codec", "Grid", "Parsing", "Payload", "Settings", "State"]
 
@@ -70,13 +71,15 @@ class Payload(NamedTuple):
 class State(NamedTuple):
     """Causal memory from one step to the next.
 
-    steps: how many of the GOP lie behind; seen: what an encoder that looks ahead remembers of the source.
+    steps: how many of the GOP lie behind; seen: what an encoder that looks ahead remembers of the source; quality: of
+    the last frame of a cascade.
     """
 
     backbone: Any
     entropy: Any
     steps: int
     seen: Any = None
+    quality: Quality | None = None
 
 
 class Ahead(NamedTuple):
@@ -199,9 +202,11 @@ class Codec:
 
     # ------------------------------------------------------------------ clip <-> payload
 
-    def _at(self, settings: Settings, step: int) -> tuple[int, int]:
+    def at(self, settings: Settings, step: int, quality: Quality = USUAL) -> tuple[int, int]:
         """(K, fine) of a step of the GOP."""
-        return cascaded(settings.k, settings.fine, step) if self.backbone.cascade else (settings.k, settings.fine)
+        if not self.backbone.cascade:
+            return settings.k, settings.fine
+        return cascaded(settings.k, settings.fine, step, quality)
 
     @torch.inference_mode()
     def look_ahead(self, clip: Tensor, before: State | Ahead | None, settings: Settings) -> Ahead:
@@ -238,38 +243,53 @@ class Codec:
     ) -> tuple[Payload, list[Tensor], State]:
         """As code, with the decoded clip step by step."""
         self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
-        inner, memory, steps, seen = state if state is not None else self._opened(clip, settings, writer)
+        inner, memory, steps, seen, before = state if state is not None else self._opened(clip, settings, writer)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1) as behind, helper.at_hand():
             parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
+            even = Evenness(len(parts))
             for number, part in enumerate(parts):
                 if ahead is None:
                     advice, seen = self.backbone.look_ahead(part, seen, settings.k)
                 else:
                     advice, seen = ahead.advice[number : number + 1], ahead.seen
-                k, fine = self._at(settings, steps)
-                steps += 1
-                latent, after = self.backbone.encode_advised(part, inner, k, advice[0] if advice else None)
-                looks = self.backbone.looks(inner, self.effort)
+                known = advice[0] if advice else None
+                quality = self.backbone.quality(known)
                 while True:
-                    plan = self.entropy.choose(
-                        latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine
-                    )
-                    if not self.backbone.closed_loop:
+                    plan, shown, after = self._step(part, inner, memory, self.at(settings, steps, quality), known)
+                    if not self.backbone.cascade or shown is None:
                         break
-                    known = Latent(plan.hat, plan.side, None, latent.scratch)
-                    part_hat, after = self.backbone.decode(known, inner, k)
-                    if looks == 0:
-                        decoded.append(part_hat)
+                    more = even.lacking(part, shown, quality.boost)
+                    if not more:
+                        written.append(behind.submit(self.entropy.emit_quality, writer, before, quality))
                         break
-                    latent.values, looks = self.backbone.corrected(part, latent, plan.hat, part_hat), looks - 1
+                    quality = quality._replace(boost=quality.boost + more)
+                if shown is not None:
+                    decoded.append(shown)
                 written.append(behind.submit(self.entropy.emit, writer, plan))
-                memory, inner = plan.after, after
+                memory, inner, steps, before = plan.after, after, steps + 1, quality
         for job in written:
             job.result()
         data = writer.finish()
-        return Payload(data, 0, writer.expected_bits, writer.count), decoded, State(inner, memory, steps, seen)
+        after = State(inner, memory, steps, seen, before)
+        return Payload(data, 0, writer.expected_bits, writer.count), decoded, after
+
+    def _step(
+        self, clip: Tensor, inner: Any, memory: Any, at: tuple[int, int], advice: Any
+    ) -> tuple[Any, Tensor | None, Any]:
+        """What is to be written of a step, what it decodes to where that is known, and the backbone's state after."""
+        k, fine = at
+        latent, after = self.backbone.encode_advised(clip, inner, k, advice)
+        looks = self.backbone.looks(inner, self.effort)
+        while True:
+            plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
+            if not self.backbone.closed_loop:
+                return plan, None, after
+            shown, after = self.backbone.decode(Latent(plan.hat, plan.side, None, latent.scratch), inner, k)
+            if looks == 0:
+                return plan, shown, after
+            latent.values, looks = self.backbone.corrected(clip, latent, plan.hat, shown), looks - 1
 
     def _opened(self, clip: Tensor, settings: Settings, writer: SymbolWriter) -> State:
         """Where a GOP starts: from nothing, or from a picture the model remembers where that is cheaper."""
@@ -292,7 +312,7 @@ class Codec:
         """Bits of a closed-loop step, and what its distortion is worth in bits."""
         payload, seen, _ = self.code(clip, start, settings)
         error = 0.0 if seen is None else float((seen - clip).square().sum()) * 255.0**2
-        return error / (LAMBDA * step_at(*self._at(settings, start.steps)) ** 2) + payload.bits
+        return error / (LAMBDA * step_at(*self.at(settings, start.steps)) ** 2) + payload.bits
 
     def decompress(
         self, payload: bytes, symbols: int, grid: Grid, state: State | None, settings: Settings
@@ -320,9 +340,8 @@ class Codec:
                 raise DamagedError("a payload starts from a picture that its model does not have")
             start = states[chosen]
         sizes = self.backbone.step_sizes(grid.frames, before is None)
-        at = [self._at(settings, start.steps + i) for i in range(len(sizes))]
         shapes = [tuple(self.backbone.step_shape(n, grid.height, grid.width)) for n in sizes]
-        return Parsing(self, reader, sizes, shapes, at, start)
+        return Parsing(self, reader, sizes, shapes, settings, start)
 
     @torch.inference_mode()
     def draw(self, parsing: Parsing, state: State | None) -> tuple[Tensor, State]:
@@ -349,19 +368,20 @@ class Codec:
         inner, parts = parsing.opening if state is None else state.backbone, []
         try:
             with helper.at_hand():  # drawing takes longer than parsing, which runs beside it
-                for k, _ in parsing.at:
-                    part, inner = decode(parsing.step(), inner, k)
+                for _ in parsing.sizes:
+                    latent, k = parsing.step()
+                    part, inner = decode(latent, inner, k)
                     parts.append(part)
         finally:
-            memory = parsing.memory()
-        return parts, State(inner, memory, parsing.steps)
+            memory, quality = parsing.memory()
+        return parts, State(inner, memory, parsing.steps, None, quality)
 
 
 class Parsing:
     """A payload being read in a thread: each step's latent, then what the next payload's contexts read.
 
-    opening: the state of the networks where a GOP begins; sizes: frames of each step; at: (K, fine) of each; steps: how
-    many of the GOP lie behind it then.
+    opening: the state of the networks where a GOP begins; sizes: frames of each step; steps: how many of the GOP lie
+    behind it then.
     """
 
     def __init__(
@@ -370,42 +390,53 @@ class Parsing:
         reader: SymbolReader,
         sizes: list[int],
         shapes: list[tuple[int, ...]],
-        at: list[tuple[int, int]],
+        settings: Settings,
         start: State | Parsing,
     ) -> None:
         self.opening = start.backbone if isinstance(start, State) else None
-        self.sizes, self.at = sizes, at
+        self.sizes = sizes
         self.steps: int = start.steps + len(sizes)
-        self._read: Queue[Latent | None] = Queue()
+        self._read: Queue[tuple[Latent, int] | None] = Queue()
         self._memory: Any = None
+        self._quality: Quality | None = None
         self._failed: BaseException | None = None
-        self._thread = Thread(target=self._run, args=(codec, reader, shapes, start), daemon=True)
+        self._thread = Thread(target=self._run, args=(codec, reader, shapes, settings, start), daemon=True)
         self._thread.start()
 
-    def step(self) -> Latent:
-        """The next step's latent; raises what reading it raised, DamagedError for one."""
+    def step(self) -> tuple[Latent, int]:
+        """The next step's latent and its K; raises what reading it raised, DamagedError for one."""
         found = self._read.get()
         if found is None:
             self.memory()
             raise DamagedError("a payload ends before its frames do")
         return found
 
-    def memory(self) -> Any:
-        """The entropy model's memory after the last step; waits for it, and raises what reading raised."""
+    def memory(self) -> tuple[Any, Quality | None]:
+        """The entropy model's memory after the last step, and its quality; waits for it, and raises what that raised."""
         self._thread.join()
         if self._failed is not None:
             raise self._failed
-        return self._memory
+        return self._memory, self._quality
 
-    def _run(self, codec: Codec, reader: SymbolReader, shapes: list[tuple[int, ...]], start: State | Parsing) -> None:
+    def _run(
+        self,
+        codec: Codec,
+        reader: SymbolReader,
+        shapes: list[tuple[int, ...]],
+        settings: Settings,
+        start: State | Parsing,
+    ) -> None:
         try:
-            memory = start.entropy if isinstance(start, State) else start.memory()
+            memory, quality = (start.entropy, start.quality) if isinstance(start, State) else start.memory()
             with torch.inference_mode():
-                for shape, (k, fine) in zip(shapes, self.at):
+                for step, shape in enumerate(shapes, start.steps):
+                    if codec.backbone.cascade:
+                        quality = codec.entropy.read_quality(reader, quality)
+                    k, fine = codec.at(settings, step, USUAL if quality is None else quality)
                     hat, side, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
-                    self._read.put(Latent(hat, side))
+                    self._read.put((Latent(hat, side), k))
                 reader.finish()
-            self._memory = memory
+            self._memory, self._quality = memory, quality
         except BaseException as error:
             self._failed = error
         self._read.put(None)

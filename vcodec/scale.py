@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,13 @@ from torch import Tensor, nn
 from vcodec.errors import InputError
 
 __all__ = [
+    "BOOSTS",
     "CASCADE",
+    "FLATNESSES",
     "LAMBDA",
     "LevelTable",
+    "Quality",
+    "USUAL",
     "between",
     "cascaded",
     "level_of",
@@ -27,8 +32,24 @@ EXPONENT = 0.58  # the nominal step falls as K to this power
 # Quality of the frames of a GOP, in log2 K beside the K that was asked for: frames that others are predicted from, over
 # longer, are worth more bits.  The keyframe, then every eighth, fourth, second and other frame.
 CASCADE = (1.0, 0.5, -0.3, -0.7, -0.9)
+_FLATTER = (-0.1, -0.05, -0.025, 0.025, 0.05)  # beside these, for each step that a cascade is flatter than usual
+FLATNESSES = 8  # 0..7
+BOOSTS = 16  # 0..15
 # What K asks for, on that scale: log2 K stretched about K = 2, so that K from 2 to 256 spans the rates of practice.
 LOWEST, STRETCH = 0.45, 1.18
+
+
+class Quality(NamedTuple):
+    """How good a frame is to be beside what K asks for; sent with each.
+
+    flatness: of the cascade; boost: of this frame alone, in eighths of log2 K.
+    """
+
+    flatness: int = 2
+    boost: int = 0
+
+
+USUAL = Quality()
 
 
 def level_of(k: int) -> float:
@@ -53,10 +74,11 @@ def step_at(k: int, fine: int) -> float:
     return nominal_step(level_of(k)) * math.exp2(-fine / 32.0)
 
 
-def cascaded(k: int, fine: int, number: int) -> tuple[int, int]:
+def cascaded(k: int, fine: int, number: int, quality: Quality = USUAL) -> tuple[int, int]:
     """Codebook and finer step of the ``number``-th frame of a GOP that is coded at K = ``k``."""
     rank = 0 if number == 0 else 1 if number % 8 == 0 else 2 if number % 4 == 0 else 3 if number % 2 == 0 else 4
     level = LOWEST + STRETCH * (level_of(k) - 1.0) + CASCADE[rank]
+    level += _FLATTER[rank] * (quality.flatness - USUAL.flatness) + quality.boost / 8
     near = min(256, max(2, round(2.0**level)))
     return near, fine + round(32 * EXPONENT * (level - math.log2(near)))
 

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from vcodec.scale import USUAL, Quality
+
 __all__ = ["Backbone", "BytePlanes", "Grid", "Latent", "LatentShape", "PlaneBackbone"]
 
 BytePlanes = tuple[npt.NDArray[np.uint8], ...]
@@ -123,6 +125,10 @@ class Backbone(nn.Module, ABC):
     def encode_advised(self, clip: Tensor, state: Any, k: int, advice: Any) -> tuple[Latent, Any]:
         """As encode, with what look_ahead said of the step (None: nothing)."""
         return self.encode(clip, state, k)
+
+    def quality(self, advice: Any) -> Quality:
+        """How good a frame of the cascade is to be, by what look_ahead said of it (None: nothing)."""
+        return USUAL
 
     def looks(self, state: Any, effort: int) -> int:
         """How often a step is worth another look, once it is known what its latent decodes to (closed loop).

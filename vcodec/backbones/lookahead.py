@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec.backbones import motion
-from vcodec.scale import level_of, nominal_step
+from vcodec.scale import USUAL, level_of, nominal_step
 
 __all__ = ["Advice", "Seen", "look_ahead", "rough_motion"]
 
@@ -28,6 +28,9 @@ _HORIZON = 10  # frames that come after the chunk
 _STRENGTH = 0.7  # weight grows as (1 + use) to this power
 _USUAL = 6.0  # 1 + use of a block that weighs 1
 _LEAST, _MOST = 0.25, 4.0  # weight
+# Mean log2 of weight where a cascade becomes flatter than usual, at K = 1 and for each step of log2 K; how much flatter
+# for one less; at most
+_FLAT_BELOW, _FLATTER, _FLATTEST = (0.82, -0.083), 20.0, 6
 _NOISE = 0.4  # of the nominal step: differences that coding does not see
 
 
@@ -36,7 +39,8 @@ class Advice(NamedTuple):
 
     start [1,2,H/16,W/16]: vectors to start from, quarter samples, None without a frame before;
     weight [1,1,H/8,W/8]: what squared error is worth there; lighter, lit: whether light differs from the last two
-    frames', and whether it has ever changed in the GOP; before: planes [1,1,H,W], [1,2,H/2,W/2] of the frame before.
+    frames', and whether it has ever changed in the GOP; before: planes [1,1,H,W], [1,2,H/2,W/2] of the frame before;
+    flatness: of the cascade (scale.Quality).
     """
 
     start: Tensor | None
@@ -44,6 +48,7 @@ class Advice(NamedTuple):
     lighter: bool = True
     lit: bool = True
     before: tuple[Tensor, Tensor] | None = None
+    flatness: int = USUAL.flatness
 
 
 class Seen(NamedTuple):
@@ -72,14 +77,16 @@ def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple
     known: list[Tensor | None] = [*starts] if first else [None, *starts]
     lit = list(itertools.accumulate(lighter[1:], operator.or_, initial=seen is not None and seen.lit))
     weights = torch.ones(len(luma), 1, luma.shape[2] // 8, luma.shape[3] // 8, device=luma.device)
+    flatness = USUAL.flatness
     if starts:
         weights = _weights(frames, starts, torch.stack(missed), first, _NOISE * nominal_step(level_of(k)))
+        flatness = _flatness(weights, level_of(k))
     before = [
         None if seen is None else (seen.luma, seen.chroma),
         *((luma[i : i + 1], chroma[i : i + 1]) for i in range(len(luma))),
     ]
     advice = [
-        Advice(v, weights[i : i + 1], any(lighter[max(0, i + first - 1) : i + first + 1]), lit[i + first], before[i])
+        Advice(v, weights[i : i + 1], any(lighter[max(0, i + first - 1) : i + first + 1]), lit[i + first], before[i], flatness)
         for i, v in enumerate(known)
     ]
     return advice, Seen(luma[-1:], chroma[-1:], last, lighter[-1], lit[-1])
@@ -97,6 +104,13 @@ def _weights(frames: Tensor, starts: list[Tensor], missed: Tensor, first: int, n
         uses.append(use)
     weight = ((1.0 + torch.stack(uses[::-1])) / _USUAL) ** _STRENGTH
     return _spread(weight[:, None].clamp(_LEAST, _MOST), 2)
+
+
+def _flatness(weights: Tensor, level: float) -> int:
+    """Of a chunk's cascade: what nothing is predicted from for long need not be better than the rest."""
+    usual = _FLAT_BELOW[0] + _FLAT_BELOW[1] * level
+    flatter = _FLATTER * (usual - float(weights.log2().mean()))
+    return min(USUAL.flatness + max(round(flatter), 0), _FLATTEST)
 
 
 def _spread(maps: Tensor, scale: int) -> Tensor:

@@ -39,7 +39,7 @@ from vcodec.backbones.drawing import Shown, draw
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
-from vcodec.scale import level_of, nominal_step
+from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
@@ -126,7 +126,7 @@ class QAE(PlaneBackbone):
     causal = True
     closed_loop = True
     cascade = True
-    revision = 4
+    revision = 5
 
     def __init__(self, config: QAEConfig) -> None:
         super().__init__()
@@ -365,6 +365,9 @@ class QAE(PlaneBackbone):
         worth = KEY_WORTH if state is None else 1.0
         weight = self._balance(state, advice) * worth * (1.0 if advice is None else advice.weight)
         return Latent(values[:, :, None], side, weight, p), state
+
+    def quality(self, advice: Advice | None) -> Quality:
+        return USUAL if advice is None else Quality(advice.flatness)
 
     def looks(self, state: QAEState | None, effort: int) -> int:
         return effort if state is not None else _KEY_LOOKS * (1 + effort)

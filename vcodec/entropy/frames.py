@@ -32,6 +32,7 @@ from vcodec.entropy.lattice import (
     code_grain,
     code_maps,
     code_offsets,
+    code_quality,
     code_thumbnail,
 )
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLES
@@ -41,7 +42,7 @@ from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees, stumps
 from vcodec.errors import DamagedError
 from vcodec.grain import RANGE, rounded
-from vcodec.scale import LAMBDA, levels_of, step_at
+from vcodec.scale import LAMBDA, Quality, levels_of, step_at
 
 __all__ = ["INDEX_SYMBOLS", "FrameEntropy", "FrameState", "Plan", "index_class"]
 
@@ -183,6 +184,14 @@ class FrameEntropy:
         hat = quantizer.dequantize(chosen.indices, at.level, at.kind, at.phase, fine)
         after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side))
         return Plan(hat[:, :, None], side, after, state, chosen, k)
+
+    def emit_quality(self, writer: SymbolWriter, before: Quality | None, quality: Quality) -> None:
+        """Write what quality the next frame has; before: the last one's, None in a keyframe."""
+        code_quality(WritePort(writer, self.side_tables), before, quality)
+
+    def read_quality(self, reader: SymbolReader, before: Quality | None) -> Quality:
+        """Read what quality the next frame has."""
+        return code_quality(ReadPort(reader, self.side_tables), before, None)
 
     def emit(self, writer: SymbolWriter, plan: Plan) -> None:
         """Write what was decided."""

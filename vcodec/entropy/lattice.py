@@ -30,10 +30,13 @@ from vcodec.entropy.surroundings import (
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees
 from vcodec.grain import GRAINS
+from vcodec.scale import BOOSTS, FLATNESSES, Quality
 from vcodec.sources import MEMORY, SOURCES
 
 __all__ = [
+    "BOOST_FIRST",
     "FAR_FIRST",
+    "FLATNESS_FIRST",
     "FLAGS_FIRST",
     "GRAIN_FIRST",
     "GROWN_FIRST",
@@ -48,6 +51,7 @@ __all__ = [
     "code_grain",
     "code_maps",
     "code_offsets",
+    "code_quality",
     "code_thumbnail",
 ]
 
@@ -59,13 +63,15 @@ _REACH = 15  # deltas within ±15 have symbols of their own
 _RAW_ZERO = 1 << 15
 
 # rows of the one table set: flags of a frame, sixteens of far deltas, their units, offsets of a thumbnail, the grain of
-# a frame's vectors, then the trees' leaves
+# a frame's vectors, the cascade's flatness, a frame's boost, then the trees' leaves
 FLAGS_FIRST = 0
 _FLAGS_ROWS = 16
 FAR_FIRST = FLAGS_FIRST + _FLAGS_ROWS
 OFFSETS_FIRST = FAR_FIRST + 2
 GRAIN_FIRST = OFFSETS_FIRST + 1
-GROWN_FIRST = GRAIN_FIRST + len(GRAINS) + 1
+FLATNESS_FIRST = GRAIN_FIRST + len(GRAINS) + 1
+BOOST_FIRST = FLATNESS_FIRST + FLATNESSES + 1
+GROWN_FIRST = BOOST_FIRST + 2
 _FARTHEST = 15
 _MIDDLE = 15  # of a thumbnail's values: what is guessed where nothing is known
 
@@ -270,6 +276,14 @@ def code_grain(port: Port, before: int | None, grain: int | None) -> int:
     row = GRAIN_FIRST + (len(GRAINS) if before is None else GRAINS.index(before))
     got = int(port.symbols(np.array([row]), None if grain is None else np.array([GRAINS.index(grain)]))[0])
     return GRAINS[min(got, len(GRAINS) - 1)]
+
+
+def code_quality(port: Port, before: Quality | None, quality: Quality | None) -> Quality:
+    """A frame's quality, known that of the frame before, or that there was none."""
+    boosted = before is not None and before.boost > 0
+    rows = np.array([FLATNESS_FIRST + (FLATNESSES if before is None else before.flatness), BOOST_FIRST + boosted])
+    flatness, boost = port.symbols(rows, None if quality is None else np.array(quality)).tolist()
+    return Quality(flatness % FLATNESSES, boost % BOOSTS)
 
 
 def code_offsets(port: Port, offsets: Ints | None) -> Ints:

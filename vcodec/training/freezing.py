@@ -20,12 +20,22 @@ from vcodec.codec import Codec, Settings, State
 from vcodec.datasets.base import Bytes, Run
 from vcodec.entropy.context import ContextNet, FrozenContext
 from vcodec.entropy.frames import ESCAPE, INDEX_SYMBOLS, REACH, FrameEntropy
-from vcodec.entropy.lattice import FAR_FIRST, FLAGS_FIRST, GRAIN_FIRST, GROWN_FIRST, OFFSETS_FIRST, SIDE_SYMBOLS
+from vcodec.entropy.lattice import (
+    BOOST_FIRST,
+    FAR_FIRST,
+    FLAGS_FIRST,
+    FLATNESS_FIRST,
+    GRAIN_FIRST,
+    GROWN_FIRST,
+    OFFSETS_FIRST,
+    SIDE_SYMBOLS,
+)
 from vcodec.entropy.observed import TABLES, widths
 from vcodec.entropy.surroundings import KINDS
 from vcodec.entropy.tables import SymbolWriter, Tables, integer_rows
 from vcodec.entropy.trees import Trees
 from vcodec.grain import GRAINS
+from vcodec.scale import BOOSTS, FLATNESSES
 from vcodec.training.growing import Watched, grown
 
 __all__ = [
@@ -96,8 +106,12 @@ def assumed_side_tables() -> Floats:
     rows[OFFSETS_FIRST] = 0.0
     rows[OFFSETS_FIRST, :8] = 0.02 + 0.86 * (np.arange(8) == 4)
     rows[GRAIN_FIRST:GROWN_FIRST] = 0.0
-    rows[GRAIN_FIRST:GROWN_FIRST, : len(GRAINS)] = 0.1
-    rows[GRAIN_FIRST : GROWN_FIRST - 1, : len(GRAINS)] += 0.7 * np.eye(len(GRAINS))
+    rows[GRAIN_FIRST:FLATNESS_FIRST, : len(GRAINS)] = 0.1
+    rows[GRAIN_FIRST : FLATNESS_FIRST - 1, : len(GRAINS)] += 0.7 * np.eye(len(GRAINS))
+    rows[FLATNESS_FIRST:BOOST_FIRST, :FLATNESSES] = 0.02
+    rows[FLATNESS_FIRST : BOOST_FIRST - 1, :FLATNESSES] += 0.84 * np.eye(FLATNESSES)
+    rows[BOOST_FIRST:GROWN_FIRST, :BOOSTS] = 0.02
+    rows[BOOST_FIRST:GROWN_FIRST, 0] += np.array([0.9, 0.2])
     for kind, letters in (("activity", 10), ("source", 4), ("choice", 4)):
         at = GROWN_FIRST + KINDS.index(kind)
         rows[at] = np.where(np.arange(SIDE_SYMBOLS) < letters, 0.5 ** np.arange(SIDE_SYMBOLS), 0.0)

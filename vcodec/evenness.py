@@ -1,0 +1,37 @@
+"""Which frames of a chunk are to be coded better than the rest of it asks: none may fall far below the chunk's mean."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+__all__ = ["Evenness"]
+
+_BELOW = 1.35  # dB of luma PSNR that a frame may lie below its chunk's mean, as far as that is known
+_HOPELESS = 1.5  # dB: what has become another picture is left as it is
+_GAIN = 0.28  # dB that an eighth of log2 K brings, about
+_MOST = 8  # eighths of log2 K
+_LEAST = 1e-3  # squared error that counts as none, 8-bit levels
+
+
+class Evenness:
+    """Watches the luma of a chunk's frames as they are coded."""
+
+    def __init__(self, frames: int) -> None:
+        self._frames = frames
+        self._known: list[float] = []
+
+    def lacking(self, clip: Tensor, shown: Tensor, boost: int) -> int:
+        """By how much more than ``boost`` the next frame is to be boosted; 0: it is good enough, and stays.
+
+        clip, shown [1,6,1,H/2,W/2]: source and decoded, luma first.  Frames to come are taken to be like it.
+        """
+        error = float((clip[:, :4] - shown[:, :4]).square().mean()) * 255.0**2
+        psnr = 10.0 * math.log10(255.0**2 / max(error, _LEAST))
+        mean = (sum(self._known) + psnr * (self._frames - len(self._known))) / self._frames
+        off = mean - psnr - _BELOW
+        more = min(math.ceil(off / _GAIN), _MOST - boost) if 0.0 < off < _HOPELESS else 0
+        if more == 0:
+            self._known.append(psnr)
+        return more

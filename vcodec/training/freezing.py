@@ -108,9 +108,9 @@ def assumed_side_tables() -> Floats:
     rows[GRAIN_FIRST:GROWN_FIRST] = 0.0
     rows[GRAIN_FIRST:FLATNESS_FIRST, : len(GRAINS)] = 0.1
     rows[GRAIN_FIRST : FLATNESS_FIRST - 1, : len(GRAINS)] += 0.7 * np.eye(len(GRAINS))
-    rows[FLATNESS_FIRST:BOOST_FIRST, :FLATNESSES] = 0.02
+    rows[FLATNESS_FIRST:BOOST_FIRST, :FLATNESSES] = 0.005
     rows[FLATNESS_FIRST : BOOST_FIRST - 1, :FLATNESSES] += 0.84 * np.eye(FLATNESSES)
-    rows[BOOST_FIRST:GROWN_FIRST, :BOOSTS] = 0.02
+    rows[BOOST_FIRST:GROWN_FIRST, :BOOSTS] = 0.005
     rows[BOOST_FIRST:GROWN_FIRST, 0] += np.array([0.9, 0.2])
     for kind, letters in (("activity", 10), ("source", 4), ("choice", 4)):
         at = GROWN_FIRST + KINDS.index(kind)

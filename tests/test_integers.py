@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import constriction
@@ -38,7 +39,7 @@ from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables,
 from vcodec.entropy.trees import Trees
 from vcodec.errors import DamagedError, WeightsError
 from vcodec.grain import GRAINS
-from vcodec.scale import CASCADE, EXPONENT, LOWEST, STRETCH, cascaded, level_of, nominal_step
+from vcodec.scale import BOOSTS, EXPONENT, FLATNESSES, USUAL, Quality, cascaded, frame_level, level_of, nominal_step
 from vcodec.sources import MEMORY, SOURCES
 from vcodec.training.growing import Watched, grown
 
@@ -48,10 +49,11 @@ SETTINGS = Settings(24)
 
 def parsed(codec: Codec, payload: bytes, frames: int, height: int, width: int) -> list[torch.Tensor]:
     """Indices of each frame, read from a payload."""
-    reader, memory, out = SymbolReader(payload), None, []
+    reader, memory, quality, out = SymbolReader(payload), None, None, []
     shape = tuple(codec.backbone.latent_shape(codec.backbone.codable_grid(Grid(1, height, width))))
     for i in range(frames):
-        k, fine = cascaded(SETTINGS.k, SETTINGS.fine, i)
+        quality = codec.entropy.read_quality(reader, quality)
+        k, fine = cascaded(SETTINGS.k, SETTINGS.fine, i, quality)
         _, _, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
         out.append(memory.indices)
     reader.finish()
@@ -366,15 +368,41 @@ def test_cascade_keeps_order() -> None:
     assert first < min(others) and min(others) == others[7]
 
 
+def test_a_flatter_cascade_differs_less_and_a_boost_is_finer() -> None:
+    """The flatter a cascade, the nearer the steps of a keyframe and of the least frame; boosts make steps smaller."""
+
+    def step(number: int, quality: Quality) -> float:
+        k, fine = cascaded(32, 0, number, quality)
+        return nominal_step(level_of(k)) * 2 ** (-fine / 32)
+
+    apart = [step(1, Quality(f)) / step(0, Quality(f)) for f in range(FLATNESSES)]
+    assert all(a > b > 1 for a, b in pairwise(apart))
+    boosted = [step(3, Quality(2, boost)) for boost in range(BOOSTS)]
+    assert all(a > b for a, b in pairwise(boosted)) and cascaded(32, 0, 3) == cascaded(32, 0, 3, USUAL)
+
+
 def test_no_codebook_of_a_frame_hangs_on_the_last_bit() -> None:
-    """What `cascaded` rounds lies far from a tie for each K and place, so no library's exp2 or log2 can change it."""
-    for k in range(2, 257):
-        for number in (0, 8, 4, 2, 1):
-            near, _ = cascaded(k, 0, number)
-            rank = (0, 8, 4, 2, 1).index(number)
-            level = LOWEST + STRETCH * (level_of(k) - 1.0) + CASCADE[rank]
-            for value in (2.0**level, 32 * EXPONENT * (level - np.log2(near))):
-                assert abs(value - np.floor(value) - 0.5) > 1e-9 * max(1.0, abs(value)), (k, number)
+    """What `cascaded` rounds lies far from a tie for each K, place and quality, so no library's exp2 can change it."""
+    for k, number, *quality in product(range(2, 257), (0, 8, 4, 2, 1), range(FLATNESSES), range(BOOSTS)):
+        level = frame_level(k, number, Quality(*quality))
+        near, _ = cascaded(k, 0, number, Quality(*quality))
+        for value in (2.0**level, 32 * EXPONENT * (level - math.log2(near))):
+            assert abs(value - math.floor(value) - 0.5) > 1e-9 * max(1.0, abs(value)), (k, number, quality)
+
+
+def test_quality_comes_back() -> None:
+    """Each flatness and boost is read as it was written, after any other and at the start of a GOP."""
+    entropy = small_codec("qae").entropy
+    wanted = [Quality(f, b) for f in range(FLATNESSES) for b in (0, 1, BOOSTS - 1)]
+    writer, before = SymbolWriter(), None
+    for one in wanted:
+        entropy.emit_quality(writer, before, one)
+        before = one
+    reader, before, found = SymbolReader(writer.finish()), None, []
+    for _ in wanted:
+        before = entropy.read_quality(reader, before)
+        found.append(before)
+    assert found == wanted
 
 
 def test_a_table_for_each_symbol_codes_as_a_run_of_one_table() -> None:

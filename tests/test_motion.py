@@ -21,7 +21,7 @@ from vcodec.backbones.lookahead import Advice, look_ahead, rough_motion
 from vcodec.backbones.motion import Reference
 from vcodec.backbones.qae import CHROMA_WEIGHT, KEY_WORTH, QAE, QAEConfig
 from vcodec.grain import GRAINS, RANGE, rounded
-from vcodec.scale import LAMBDA
+from vcodec.scale import FLATNESSES, LAMBDA, USUAL
 
 H, W = 48, 64
 _STEP = 12.0
@@ -225,6 +225,15 @@ def test_what_stays_is_worth_more() -> None:
         weight = F.avg_pool2d(one.weight, 2)[0, 0]
         assert weight.shape == (4, 6) and weight.min() >= 0.25 and weight.max() <= 4.0
         assert weight[:, :2].min() > 2 * weight[:, 4:].max()
+
+
+def test_a_cascade_is_flatter_where_nothing_stays() -> None:
+    """Still frames have the usual cascade; frames that are new each time a flatter one."""
+    rng = np.random.default_rng(6)
+    fresh = torch.from_numpy(np.stack([picture(rng, 64, 64) for _ in range(4)])).float()[:, None] / 255
+    still = fresh[:1].expand(4, -1, -1, -1)
+    flatness = [look_ahead(clip, colour(clip), None, 16)[0][0].flatness for clip in (still, fresh)]
+    assert flatness[0] == USUAL.flatness < flatness[1] < FLATNESSES
 
 
 def test_chroma_is_worth_its_share_of_errors() -> None:

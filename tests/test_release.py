@@ -105,7 +105,7 @@ def test_weights_of_an_earlier_revision_are_refused(tmp_path: Path) -> None:
 def parsed_digest(path: Path) -> tuple[int, str]:
     """Frames of a .vae of the bundled codec, and the SHA-256 of all its indices and side information."""
     codec = load_codec("qae")
-    digest, seen, memory = hashlib.sha256(), 0, None
+    digest, seen, memory, quality = hashlib.sha256(), 0, None, None
     with path.open("rb") as file:
         reader = bitstream.Reader(file)
         header = reader.header
@@ -114,10 +114,11 @@ def parsed_digest(path: Path) -> tuple[int, str]:
         for record in reader:
             if not isinstance(record, bitstream.VideoChunk):
                 continue
-            memory = None if record.keyframe else memory
+            memory, quality = (None, None) if record.keyframe else (memory, quality)
             symbols = SymbolReader(record.payload)
             for _ in range(record.frames):
-                at = cascaded(header.k, header.fine, 0 if memory is None else memory.number + 1)
+                quality = codec.entropy.read_quality(symbols, quality)
+                at = cascaded(header.k, header.fine, 0 if memory is None else memory.number + 1, quality)
                 _, side, memory = codec.entropy.read(symbols, shape, codec.quantizer, memory, *at)
                 for tensor in (memory.indices, *(side[name] for name in sorted(side))):
                     digest.update(tensor.numpy().astype("<i2").tobytes())
@@ -154,11 +155,11 @@ def test_effort_pays(tmp_path: Path) -> None:
     source = frames_of(clip)
     costs = []
     for effort in (0, 3):
-        report = vcodec.encode(clip, tmp_path / "x.vae", k=24, audio=False, overwrite=True, effort=effort)
+        report = vcodec.encode(clip, tmp_path / "x.vae", k=48, audio=False, overwrite=True, effort=effort)
         with vcodec.open(tmp_path / "x.vae") as video:
             decoded = list(video.frames())
         error = sum(((a[0].astype(float) - b[0]) ** 2).sum() for a, b in zip(source, decoded))
-        costs.append(error / (LAMBDA * step_at(24, 0) ** 2) + 8 * report["file_bytes"])
+        costs.append(error / (LAMBDA * step_at(48, 0) ** 2) + 8 * report["file_bytes"])
     assert len(decoded) == 10 and costs[1] < costs[0]
     with pytest.raises(UsageError, match="0 to 9"):
         vcodec.encode(clip, tmp_path / "x.vae", effort=10, overwrite=True)

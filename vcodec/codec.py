@@ -412,7 +412,7 @@ class Parsing:
         return found
 
     def memory(self) -> tuple[Any, Quality | None]:
-        """The entropy model's memory after the last step, and its quality; waits for it, and raises what that raised."""
+        """The entropy model's memory after the last step, and its quality; waits for it, raises what it raised."""
         self._thread.join()
         if self._failed is not None:
             raise self._failed

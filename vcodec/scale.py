@@ -15,11 +15,12 @@ __all__ = [
     "CASCADE",
     "FLATNESSES",
     "LAMBDA",
+    "USUAL",
     "LevelTable",
     "Quality",
-    "USUAL",
     "between",
     "cascaded",
+    "frame_level",
     "level_of",
     "levels_of",
     "nominal_step",
@@ -74,11 +75,16 @@ def step_at(k: int, fine: int) -> float:
     return nominal_step(level_of(k)) * math.exp2(-fine / 32.0)
 
 
-def cascaded(k: int, fine: int, number: int, quality: Quality = USUAL) -> tuple[int, int]:
-    """Codebook and finer step of the ``number``-th frame of a GOP that is coded at K = ``k``."""
+def frame_level(k: int, number: int, quality: Quality = USUAL) -> float:
+    """log2 of the codebook that the ``number``-th frame of a GOP asks for that is coded at K = ``k``."""
     rank = 0 if number == 0 else 1 if number % 8 == 0 else 2 if number % 4 == 0 else 3 if number % 2 == 0 else 4
     level = LOWEST + STRETCH * (level_of(k) - 1.0) + CASCADE[rank]
-    level += _FLATTER[rank] * (quality.flatness - USUAL.flatness) + quality.boost / 8
+    return level + _FLATTER[rank] * (quality.flatness - USUAL.flatness) + quality.boost / 8
+
+
+def cascaded(k: int, fine: int, number: int, quality: Quality = USUAL) -> tuple[int, int]:
+    """Codebook and finer step of the ``number``-th frame of a GOP that is coded at K = ``k``."""
+    level = frame_level(k, number, quality)
     near = min(256, max(2, round(2.0**level)))
     return near, fine + round(32 * EXPONENT * (level - math.log2(near)))
 

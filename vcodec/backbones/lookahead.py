@@ -86,7 +86,14 @@ def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple
         *((luma[i : i + 1], chroma[i : i + 1]) for i in range(len(luma))),
     ]
     advice = [
-        Advice(v, weights[i : i + 1], any(lighter[max(0, i + first - 1) : i + first + 1]), lit[i + first], before[i], flatness)
+        Advice(
+            v,
+            weights[i : i + 1],
+            any(lighter[max(0, i + first - 1) : i + first + 1]),
+            lit[i + first],
+            before[i],
+            flatness,
+        )
         for i, v in enumerate(known)
     ]
     return advice, Seen(luma[-1:], chroma[-1:], last, lighter[-1], lit[-1])

@@ -36,8 +36,8 @@ from vcodec.sources import MEMORY, SOURCES
 __all__ = [
     "BOOST_FIRST",
     "FAR_FIRST",
-    "FLATNESS_FIRST",
     "FLAGS_FIRST",
+    "FLATNESS_FIRST",
     "GRAIN_FIRST",
     "GROWN_FIRST",
     "OFFSETS_FIRST",

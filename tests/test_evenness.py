@@ -1,0 +1,74 @@
+"""No frame of a chunk far below the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models import picture
+from vcodec.checkpoint import load_codec
+from vcodec.codec import Settings
+from vcodec.evenness import Evenness
+from vcodec.scale import BOOSTS
+
+
+def lacking(even: Evenness, psnr: float, boost: int = 0) -> int:
+    """What a frame of such luma PSNR lacks."""
+    clip = torch.full((1, 6, 1, 4, 4), 0.5)
+    shown = clip.clone()
+    shown[:, :4] += 10 ** (-psnr / 20)
+    return even.lacking(clip, shown, boost)
+
+
+def test_what_lies_far_below_its_chunk_is_boosted() -> None:
+    """A frame 1.3 dB below what its chunk's mean would be is kept, a lower one asks for more the lower it is."""
+    asked = []
+    for below in (1.0, 1.6, 2.0, 2.4):
+        even = Evenness(8)
+        assert [lacking(even, 40.0) for _ in range(7)] == [0] * 7
+        asked.append(lacking(even, 40.0 - below * 8 / 7))
+    assert asked[0] == 0 < asked[1] < asked[2] < asked[3] < BOOSTS
+
+
+def test_a_keyframe_does_not_make_its_chunk_uneven() -> None:
+    """Frames alike behind a much better one: they are what the mean will be, as is known from the first of them on."""
+    even = Evenness(8)
+    assert [lacking(even, psnr) for psnr in (44.0, *[35.0] * 7)] == [0] * 8
+
+
+def test_boosts_end() -> None:
+    """A frame that stays low is given up, one that has become another picture at once."""
+    even = Evenness(2)
+    assert lacking(even, 40.0) == 0
+    boost = 0
+    while more := lacking(even, 36.5, boost):
+        boost += more
+    assert 0 < boost < BOOSTS
+    even = Evenness(2)
+    assert lacking(even, 60.0) == 0 == lacking(even, 30.0)
+
+
+def test_frames_of_a_chunk_are_even(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a chunk that becomes noisy half way, each frame is within 1.5 dB of the mean, for a few bytes."""
+    rng = np.random.default_rng(3)
+    wide, grey = picture(rng, 96, 160), np.full((48, 48), 128, np.uint8)
+    frames = []
+    for i, at in enumerate((0, 1, 2, 3, 4, 6, 8, 10)):
+        noise = np.rint(rng.uniform(-1, 1, (96, 96)) * max(0, i - 3))
+        frames.append((np.clip(wide[:, at : at + 96] + noise, 0, 255).astype(np.uint8), grey, grey))
+    codec, settings = load_codec("qae"), Settings(32)
+    source = codec.to_clip(frames)
+    ahead = codec.look_ahead(source, None, settings)
+
+    def coded() -> tuple[float, int]:
+        """How far the worst frame lies below the mean, and bytes."""
+        payload, shown, _ = codec.code(source, None, settings, None, ahead)
+        assert shown is not None
+        psnr = -10 * (source - shown)[0, :4].square().mean((0, 2, 3)).log10()
+        return float(psnr.mean() - psnr.min()), len(payload.data)
+
+    worst, size = coded()
+    monkeypatch.setattr(Evenness, "lacking", lambda *_: 0)
+    as_it_comes, less = coded()
+    assert worst < 1.5 < as_it_comes and size < 1.05 * less

@@ -33,6 +33,7 @@ _PRIOR = (2.5, 0.5, 0.15, 0.15)  # of each source, beside its four neighbours': 
 _BITS = np.array([[math.log2((4 + sum(_PRIOR)) / (n + p)) for n in range(5)] for p in _PRIOR])
 _LITTLE = 3.0  # bits: what costs no more to code is left as it is
 _TURNS = 2
+_TOP = np.float32(255.0)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -72,25 +73,54 @@ def softened(planes: tuple[Tensor, Tensor], source: int) -> tuple[Tensor, Tensor
 
 
 def _softened(planes: Tensor, source: int) -> Tensor:
-    shown = planes.detach().float().cpu().numpy()
-    out, (h, w) = np.empty(shown.shape, np.uint8), shown.shape[-2:]
-    levels, across = np.empty((h + 2 * REACH, w + 2 * REACH), np.uint8), np.empty((h + 2 * REACH, w), np.int32)
-    for plane, to in zip(shown.reshape(-1, h, w), out.reshape(-1, h * w), strict=True):
-        _widen(plane, levels)
-        smoothed(levels.reshape(-1), REACH * (w + 2 * REACH) + REACH, w + 2 * REACH, source, across, to)
-    return torch.from_numpy(out).to(planes.device, planes.dtype).div_(255.0)
+    shown = planes.detach().float().cpu().contiguous().numpy()
+    out, (h, w) = np.empty_like(shown), shown.shape[-2:]
+    _soften(shown.reshape(-1, h, w), source, out.reshape(-1, h, w))
+    return torch.from_numpy(out).to(planes.device, planes.dtype)
 
 
 @njit(cache=KEPT, nogil=True)
-def _widen(plane: Floats, out: Bytes) -> None:
-    """Samples in 0..1 [h,w] -> 8-bit levels [h+2·REACH,w+2·REACH], edges repeated."""
-    h, w = plane.shape
-    for y in range(len(out)):
-        row, line = plane[min(max(y - REACH, 0), h - 1)], out[y]
-        to = line[REACH : REACH + w]
-        for c in range(w):
-            to[c] = np.int32(row[c] * np.float32(255.0) + np.float32(0.5))
-        line[:REACH], line[REACH + w :] = to[0], to[w - 1]
+def _soften(planes: Floats, source: int, out: Floats) -> None:
+    """As ``smoothed``, whole planes [n,h,w] of samples in 0..1, edges repeated: out, levels / 255.
+
+    In floats, which hold these integers and are found many at a time.
+    """
+    _, h, w = planes.shape
+    wide, across = np.empty(w + 2 * REACH, np.float32), np.empty((2 * REACH + 1, w), np.float32)
+    for n in range(len(planes)):
+        for y in range(-REACH, h + REACH):
+            row, line = planes[n, min(max(y, 0), h - 1)], wide[REACH : REACH + w]
+            for c in range(w):
+                line[c] = np.int32(row[c] * _TOP + np.float32(0.5))
+            wide[:REACH], wide[REACH + w :] = line[0], line[w - 1]
+            to = across[(y + REACH) % len(across)]
+            _binomial(wide[:w], wide[1:], wide[2:], line, wide[4:], wide[5:], wide[6:], source, to)
+            if y < REACH:
+                continue
+            first, goal = y + 4, out[n, y - REACH]  # of the seven rows around it, the oldest
+            s, t, u, v = (
+                across[first % 7],
+                across[(first + 1) % 7],
+                across[(first + 2) % 7],
+                across[(first + 3) % 7],
+            )
+            _binomial(s, t, u, v, across[(first + 4) % 7], across[(first + 5) % 7], across[(first + 6) % 7], source, goal)
+            for c in range(w):
+                goal[c] = np.float32(np.int32((goal[c] + np.float32(2048.0)) * np.float32(1 / 4096))) / _TOP
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _binomial(
+    s: Floats, t: Floats, u: Floats, v: Floats, x: Floats, y: Floats, z: Floats, source: int, out: Floats
+) -> None:
+    """TAPS of a source times what lies three before to three after."""
+    if source == SOFT:
+        for c in range(len(out)):
+            out[c] = np.float32(32.0) * v[c] + np.float32(16.0) * (u[c] + x[c])
+    else:
+        for c in range(len(out)):
+            near = np.float32(20.0) * v[c] + np.float32(15.0) * (u[c] + x[c])
+            out[c] = near + np.float32(6.0) * (t[c] + y[c]) + (s[c] + z[c])
 
 
 @njit(cache=KEPT, nogil=True)

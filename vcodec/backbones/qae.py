@@ -398,8 +398,7 @@ class QAE(PlaneBackbone):
             kind = torch.full_like(p.level, INTER, dtype=torch.int64)
             filters = self.loop_filter.compiled(values, p.level, kind)
             if filters is not None:
-                coded = F.conv2d(values / 255.0, self.inverse_basis)
-                return draw(p.planes, coded, *filters, bool(grey))
+                return draw(p.planes, values, self.inverse_basis, *filters, bool(grey))
         frame = self.synthesise(values, p)
         frame = frame.clamp(0, 1).mul_(255.0).round_()
         if grey.any():

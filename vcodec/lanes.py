@@ -1,8 +1,8 @@
 """Several floats at a time in compiled loops: LLVM's own vectorizer makes little of many sums, or of few samples.
 
 A tuple of lanes is what a loop holds in registers; on CPUs with shorter registers LLVM splits them.  Sums are in the
-order written, and only `add_products` and `add_scaled` fuse products with them: the same values on every CPU.  Arrays are flat, and
-nothing checks that a place is in them.
+order written, and only `add_products` and `add_scaled` fuse products with them: the same values on every CPU.  Arrays
+are flat, and nothing checks that a place is in them.
 """
 
 from __future__ import annotations

@@ -176,9 +176,7 @@ def _overlap(
                         at = edge_begins + (half - 1) * (pitch + 1)
                     else:
                         at += top * width + left
-                    _read(
-                        flat, at, pitch, oy % phases, ox % phases, rows, narrow, flat_taps, work, beside, whole, part
-                    )
+                    _read(flat, at, pitch, oy % phases, ox % phases, rows, narrow, flat_taps, work, beside, whole, part)
                     if side < 0:
                         for r in range(block):
                             lanes.copy(own, r * block, beside, r * block, whole)

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec.backbones import costs, matching, quadrants, settling, softening
-from vcodec.backbones.compiled import chosen
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
+from vcodec.backbones.compiled import chosen
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
 

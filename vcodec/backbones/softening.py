@@ -98,13 +98,9 @@ def _soften(planes: Floats, source: int, out: Floats) -> None:
             if y < REACH:
                 continue
             first, goal = y + 4, out[n, y - REACH]  # of the seven rows around it, the oldest
-            s, t, u, v = (
-                across[first % 7],
-                across[(first + 1) % 7],
-                across[(first + 2) % 7],
-                across[(first + 3) % 7],
-            )
-            _binomial(s, t, u, v, across[(first + 4) % 7], across[(first + 5) % 7], across[(first + 6) % 7], source, goal)
+            s, t, u = across[first % 7], across[(first + 1) % 7], across[(first + 2) % 7]
+            x, z = across[(first + 4) % 7], across[(first + 6) % 7]
+            _binomial(s, t, u, across[(first + 3) % 7], x, across[(first + 5) % 7], z, source, goal)
             for c in range(w):
                 goal[c] = np.float32(np.int32((goal[c] + np.float32(2048.0)) * np.float32(1 / 4096))) / _TOP
 

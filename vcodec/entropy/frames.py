@@ -35,6 +35,7 @@ from vcodec.entropy.lattice import (
     code_thumbnail,
 )
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLES
+from vcodec.entropy.spots import Spots, joined, kept, put
 from vcodec.entropy.steps import KeySteps, everywhere, merged, steps_of
 from vcodec.entropy.surroundings import Frame, past_of
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
@@ -71,6 +72,7 @@ class FrameState(NamedTuple):
     motion: Ints  # [3,h/2,w/2]: dy, dx, source
     flags: int = 0  # _LIGHT, _KEPT, _KEPT_LIGHT, _GREY
     grain: int | None = None  # vectors were multiples of 1 << grain quarter samples
+    spots: Spots | None = None  # the indices as a list, where they were read
 
 
 class Quantizer(Protocol):
@@ -79,6 +81,9 @@ class Quantizer(Protocol):
     def step(self, level: Tensor, kind: Tensor, fine: int = 0) -> Tensor: ...
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor: ...
     def dequantize(self, index: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor: ...
+    def levels_of(
+        self, spots: Spots, shape: Sequence[int], level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0
+    ) -> Tensor: ...
     def bounds(self, k: int) -> tuple[int, int]: ...
 
 
@@ -204,11 +209,12 @@ class FrameEntropy:
         c, _, h, w = shape
         port = ReadPort(reader, self.side_tables)
         side, act, motion = self._side(port, (h // 2, w // 2), None, None, state, k)
-        index = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
+        index, spots = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
         at = self._place(quantizer, state, k)
-        low, high = quantizer.bounds(k)
-        hat = quantizer.dequantize(index.clamp(low, high), at.level, at.kind, at.phase, fine)
-        return hat[:, :, None], side, FrameState(at.number, index, act[None], motion, _flags(side), _grain(side))
+        inside = Spots(spots.places, spots.values.clip(*quantizer.bounds(k)))
+        hat = quantizer.levels_of(inside, index.shape, at.level, at.kind, at.phase, fine)
+        after = FrameState(at.number, index, act[None], motion, _flags(side), _grain(side), spots)
+        return hat[:, :, None], side, after
 
     def opening(self, shape: tuple[int, int, int, int]) -> FrameState:
         """What the first frame's contexts read where a GOP starts from a remembered picture; shape (C, 1, h, w)."""
@@ -332,19 +338,20 @@ class FrameEntropy:
         state: FrameState | None,
         rough: Tensor,
         k: int,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Spots]:
         out = torch.zeros(1, *shape)
-        flat = out.numpy().reshape(-1)
-        steps = steps_of(self.net, None if state is None else state.indices, rough, out.shape, k)
+        flat, found = out.numpy().reshape(-1), list[Spots]()
+        past, listed = (None, None) if state is None else (state.indices, state.spots)
+        steps = steps_of(self.net, past, rough, out.shape, k, listed)
         activity = _tensor(act, self.device)[None]
-        for number, mask in enumerate(steps.masks):
-            table = steps.tables(number, activity, out.to(self.device))
-            rows, coded = choosing.coded(_array(table), mask, act, index_class(k) * TABLES)
-            symbols = reader.read(self.index_tables, rows)
-            if choosing.fill(symbols, coded, REACH, flat):
-                far = coded[symbols == ESCAPE]
-                flat[far] = reader.read_raw(far.size) - _RAW_ZERO
-        return out.to(self.device)
+        for number in range(len(steps.masks)):
+            rows, coded = steps.coded(number, activity, out.to(self.device), found, index_class(k) * TABLES)
+            places, values, far = kept(reader.read(self.index_tables, rows), coded, REACH)
+            if far:
+                values[values > REACH] = reader.read_raw(far) - _RAW_ZERO
+            put(places, values, flat)
+            found.append(Spots(places, values))
+        return out.to(self.device), joined(found)
 
 
 def _tensor(a: npt.NDArray[Any], device: torch.device) -> Tensor:

@@ -11,22 +11,26 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vcodec.entropy import choosing
 from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import FrozenKeyContext, key_steps
 from vcodec.entropy.observed import first_step
+from vcodec.entropy.spots import Spots
 
 __all__ = ["KeySteps", "Steps", "everywhere", "merged", "steps_of"]
 
 Mask = npt.NDArray[np.bool_]
 
 
-def steps_of(net: FrozenContext, past: Tensor | None, rough: Tensor, shape: Sequence[int], k: int) -> Steps:
-    """Of a frame of shape [1,C,h,w]; past: indices of the frame before, None in a keyframe."""
+def steps_of(
+    net: FrozenContext, past: Tensor | None, rough: Tensor, shape: Sequence[int], k: int, spots: Spots | None = None
+) -> Steps:
+    """Of a frame of shape [1,C,h,w]; past: indices of the frame before, None in a keyframe; spots: the same, listed."""
     if past is None and net.keys is not None:
         return KeySteps(net.keys, shape, k)
     if past is None:
         return TwoSteps(net, torch.zeros(*shape, device=rough.device), rough, k, 0)
-    return TwoSteps(net, past, rough, k, 1)
+    return TwoSteps(net, past, rough, k, 1, spots)
 
 
 class Steps(Protocol):
@@ -38,17 +42,42 @@ class Steps(Protocol):
 
     masks: list[Mask]
 
+    def coded(
+        self, number: int, act: Tensor, known: Tensor, spots: list[Spots], first: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """As choosing.coded gives it of the step's tables; spots: of each step before, as known."""
+        table = self.tables(number, act, known)[0].contiguous().float().cpu().numpy()
+        return choosing.coded(table, self.masks[number], act[0, 0].cpu().numpy(), first)
+
     def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor: ...
 
 
-class TwoSteps:
+class TwoSteps(Steps):
     """Steps A and B of context.py."""
 
-    def __init__(self, net: FrozenContext, past: Tensor, rough: Tensor, k: int, kind: int) -> None:
+    def __init__(
+        self, net: FrozenContext, past: Tensor, rough: Tensor, k: int, kind: int, spots: Spots | None = None
+    ) -> None:
         self.masks = _two_masks(*past.shape[1:])
         self._net, self._k, self._kind = net, k, kind
-        self._history = net.history(past, rough)
+        self._quick = net.eight_bit if spots is not None else None
+        if self._quick is None or spots is None:
+            self._history = net.history(past, rough)
+        else:
+            self._history = self._quick.history_of(spots, rough, past.shape[1])
         self._features: Any = None
+
+    def coded(
+        self, number: int, act: Tensor, known: Tensor, spots: list[Spots], first: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """See Steps."""
+        if self._quick is None:
+            return super().coded(number, act, known, spots, first)
+        if number:
+            found = self._quick.found_b(spots[0], known, self._features, self._k, self._kind)
+        else:
+            found, self._features = self._quick.found_a(act, self._history, self._k, self._kind, True)
+        return found.coded(self.masks[number], first)
 
     def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
         """Step B is told only of A, which must have come before it."""
@@ -58,7 +87,7 @@ class TwoSteps:
         return table
 
 
-class KeySteps:
+class KeySteps(Steps):
     """Those of keyframes.py."""
 
     def __init__(self, net: FrozenKeyContext, shape: Sequence[int], k: int) -> None:

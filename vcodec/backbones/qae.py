@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from vcodec import helper
 from vcodec.backbones import motion, softening
 from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, PlaneBackbone
-from vcodec.backbones.compensation import compensate
+from vcodec.backbones.compensation import clamped, compensate
 from vcodec.backbones.drawing import Shown, draw
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
@@ -281,12 +281,15 @@ class QAE(PlaneBackbone):
             luma, chroma = self.from_thumbnail(side["thumbnail"], side["offsets"])
         else:
             vectors = motion.dense_vectors(side["coarse"], side["choice"])
+            height, width = state.luma.shape[2:]
+            vectors = torch.cat([clamped(vectors, 8, (height, width)), vectors[:, 2:]], 1)
             last = weighted(state.luma, state.chroma, side["weights"][:, 0])
             references, source = [last], side["coarse"][:, 2]
             if source.any():
                 used = set(source.flatten().tolist())
                 kept = weighted(*state.memory, side["weights"][:, 1]) if MEMORY in used else last
-                references += [kept, *(softening.softened(last, s) if s in used else last for s in (SOFT, BLURRED))]
+                references.append(kept)
+                references += [softening.softened(last, s, vectors) if s in used else last for s in (SOFT, BLURRED)]
             luma, chroma = compensate(references, vectors)
         level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
         return self.predicted(luma, chroma, level, state is None)

@@ -34,6 +34,7 @@ _BITS = np.array([[math.log2((4 + sum(_PRIOR)) / (n + p)) for n in range(5)] for
 _LITTLE = 3.0  # bits: what costs no more to code is left as it is
 _TURNS = 2
 _TOP = np.float32(255.0)
+_TILE = (16, 64)  # samples that are smoothed together
 
 
 @njit(cache=KEPT, nogil=True)
@@ -66,57 +67,92 @@ def smoothed(plane: Bytes, at: int, pitch: int, source: int, across: Wide, out: 
                 goal[c] = (total + s[c] + y[c] + np.int32(2048)) >> np.int32(12)
 
 
-def softened(planes: tuple[Tensor, Tensor], source: int) -> tuple[Tensor, Tensor]:
-    """Planes [B,1,H,W], [B,2,H/2,W/2] in 0..1 of the last frame -> of SOFT or BLURRED."""
-    luma, chroma = (_softened(p, source) for p in planes)
+def softened(planes: tuple[Tensor, Tensor], source: int, vectors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Planes [B,1,H,W], [B,2,H/2,W/2] in 0..1 of the last frame -> of SOFT or BLURRED.
+
+    vectors [1,3,H/8,W/8], within what compensation allows: only what blocks of this source read is needed then.
+    """
+    needed = None
+    if vectors is not None and len(vectors) == 1:
+        needed = np.ascontiguousarray(vectors[0].cpu().numpy())
+    luma, chroma = (_softened(p, source, needed, block) for p, block in zip(planes, (8, 4), strict=True))
     return luma, chroma
 
 
-def _softened(planes: Tensor, source: int) -> Tensor:
+def _softened(planes: Tensor, source: int, vectors: Ints | None, block: int) -> Tensor:
     shown = planes.detach().float().cpu().contiguous().numpy()
     out, (h, w) = np.empty_like(shown), shown.shape[-2:]
-    _soften(shown.reshape(-1, h, w), source, out.reshape(-1, h, w))
+    wanted = np.full((-(-h // _TILE[0]), -(-w // _TILE[1])), vectors is None)
+    if vectors is not None:
+        _reached(vectors, source, block, (h, w), wanted)
+    _soften(shown.reshape(-1, h, w), source, wanted, out.reshape(-1, h, w))
     return torch.from_numpy(out).to(planes.device, planes.dtype)
 
 
 @njit(cache=KEPT, nogil=True)
-def _soften(planes: Floats, source: int, out: Floats) -> None:
-    """As ``smoothed``, whole planes [n,h,w] of samples in 0..1, edges repeated: out, levels / 255.
+def _reached(vectors: Ints, source: int, block: int, shape: tuple[int, int], out: npt.NDArray[np.bool_]) -> None:
+    """Tiles of a plane of this shape that filters read for blocks of a source, and for half of those beside them."""
+    phases = 32 // block
+    for y in range(vectors.shape[1]):
+        for x in range(vectors.shape[2]):
+            if vectors[2, y, x] == source:
+                top, left = y * block + vectors[0, y, x] // phases, x * block + vectors[1, y, x] // phases
+                first = min(max(top - block, 0), shape[0] - 1) // _TILE[0]
+                last = min(max(top + 2 * block, 0), shape[0] - 1) // _TILE[0]
+                begin = min(max(left - block, 0), shape[1] - 1) // _TILE[1]
+                end = min(max(left + 2 * block, 0), shape[1] - 1) // _TILE[1]
+                out[first : last + 1, begin : end + 1] = True
 
-    In floats, which hold these integers and are found many at a time.
+
+@njit(cache=KEPT, nogil=True)
+def _soften(planes: Floats, source: int, wanted: npt.NDArray[np.bool_], out: Floats) -> None:
+    """As ``smoothed``, planes [n,h,w] of samples in 0..1, edges repeated: out, levels / 255, in the tiles wanted.
+
+    In floats, which hold these integers and are found many at a time; rows of a tile stand one behind the other, and
+    filters run over all of them at once.
     """
     _, h, w = planes.shape
-    wide, across = np.empty(w + 2 * REACH, np.float32), np.empty((2 * REACH + 1, w), np.float32)
+    high, pitch = _TILE[0] + 2 * REACH, _TILE[1] + 2 * REACH
+    wide, across = np.empty(high * pitch, np.float32), np.empty(high * pitch, np.float32)
     for n in range(len(planes)):
-        for y in range(-REACH, h + REACH):
-            row, line = planes[n, min(max(y, 0), h - 1)], wide[REACH : REACH + w]
-            for c in range(w):
-                line[c] = np.int32(row[c] * _TOP + np.float32(0.5))
-            wide[:REACH], wide[REACH + w :] = line[0], line[w - 1]
-            to = across[(y + REACH) % len(across)]
-            _binomial(wide[:w], wide[1:], wide[2:], line, wide[4:], wide[5:], wide[6:], source, to)
-            if y < REACH:
-                continue
-            first, goal = y + 4, out[n, y - REACH]  # of the seven rows around it, the oldest
-            s, t, u = across[first % 7], across[(first + 1) % 7], across[(first + 2) % 7]
-            x, z = across[(first + 4) % 7], across[(first + 6) % 7]
-            _binomial(s, t, u, across[(first + 3) % 7], x, across[(first + 5) % 7], z, source, goal)
-            for c in range(w):
-                goal[c] = np.float32(np.int32((goal[c] + np.float32(2048.0)) * np.float32(1 / 4096))) / _TOP
+        for i in range(wanted.shape[0]):
+            for j in range(wanted.shape[1]):
+                if not wanted[i, j]:
+                    continue
+                top, left = i * _TILE[0] - REACH, j * _TILE[1] - REACH
+                inside = left >= 0 and left + pitch <= w
+                for r in range(high):
+                    row, line = planes[n, min(max(top + r, 0), h - 1)], wide[r * pitch : (r + 1) * pitch]
+                    if inside:
+                        line[:] = row[left : left + pitch]
+                    else:
+                        for c in range(pitch):
+                            line[c] = row[min(max(left + c, 0), w - 1)]
+                for c in range(len(wide)):
+                    wide[c] = np.int32(wide[c] * _TOP + np.float32(0.5))
+                _binomial(wide, 1, source, across[REACH:-REACH])
+                _binomial(across, pitch, source, wide[REACH * pitch : -REACH * pitch])
+                for c in range(len(wide)):
+                    wide[c] = np.float32(np.int32((wide[c] + np.float32(2048.0)) * np.float32(1 / 4096))) / _TOP
+                right = min(left + pitch - REACH, w)
+                for r in range(REACH, min(high - REACH, h - top)):
+                    line = wide[r * pitch + REACH : r * pitch + right - left]
+                    out[n, top + r, left + REACH : right] = line
 
 
-@njit(cache=KEPT, nogil=True, forceinline=True)
-def _binomial(
-    s: Floats, t: Floats, u: Floats, v: Floats, x: Floats, y: Floats, z: Floats, source: int, out: Floats
-) -> None:
-    """TAPS of a source times what lies three before to three after."""
+@njit(cache=KEPT, nogil=True)
+def _binomial(x: Floats, step: int, source: int, out: Floats) -> None:
+    """TAPS of a source times what lies ``step`` apart in x [n + 6·step], out [n]."""
+    n = len(out)
+    s, t, u, v = x[:n], x[step:], x[2 * step :], x[3 * step :]
+    left, right, last = x[4 * step :], x[5 * step :], x[6 * step :]
     if source == SOFT:
-        for c in range(len(out)):
-            out[c] = np.float32(32.0) * v[c] + np.float32(16.0) * (u[c] + x[c])
+        for c in range(n):
+            out[c] = np.float32(32.0) * v[c] + np.float32(16.0) * (u[c] + left[c])
     else:
-        for c in range(len(out)):
-            near = np.float32(20.0) * v[c] + np.float32(15.0) * (u[c] + x[c])
-            out[c] = near + np.float32(6.0) * (t[c] + y[c]) + (s[c] + z[c])
+        for c in range(n):
+            near = np.float32(20.0) * v[c] + np.float32(15.0) * (u[c] + left[c])
+            out[c] = near + np.float32(6.0) * (t[c] + right[c]) + (s[c] + last[c])
 
 
 @njit(cache=KEPT, nogil=True)

@@ -69,7 +69,7 @@ def stumps(first: int) -> npt.NDArray[np.int32]:
 
 @njit(cache=KEPT, nogil=True)
 def _descend(ways: Small, rows: Small, root: int, seen: Small, out: Ints) -> None:
-    """Rows out [n] of the leaves [N] that ways [N,3] end at: several walks at a time, none of which waits for another."""
+    """Rows out [n] of the leaves that ways [N,3] end at: several walks at a time, none of which waits for another."""
     flat, sight, width = ways.reshape(-1), seen.reshape(-1), seen.shape[1]
     at = np.empty(_WALKS, np.uint64)
     for first in range(0, len(seen), _WALKS):

@@ -23,13 +23,14 @@ import torch
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.base import Backbone, Grid, Latent, PlaneBackbone
+from vcodec.backbones.base import Backbone, Grid, Latent, Listed, PlaneBackbone
 from vcodec.backbones.base import BytePlanes as Planes
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
 from vcodec.scale import LAMBDA, cascaded, level_of, step_at
+from vcodec.spots import Spots
 
 __all__ = ["Codec", "Grid", "Parsing", "Payload", "Settings", "State"]
 
@@ -403,7 +404,7 @@ class Parsing:
             with torch.inference_mode():
                 for shape, (k, fine) in zip(shapes, self.at):
                     hat, side, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
-                    self._read.put(Latent(hat, side))
+                    self._read.put(Listed(hat, side, codec.device) if isinstance(hat, Spots) else Latent(hat, side))
                 reader.finish()
             self._memory = memory
         except BaseException as error:

@@ -20,8 +20,9 @@ from torch import Tensor
 from vcodec import helper, lanes
 from vcodec.backbones.rows import BENT, LAST, MIDDLE, LayerRows, clear, due, laid_out, layer_row, listen, silent
 from vcodec.loops import KEPT
+from vcodec.spots import Spots
 
-__all__ = ["Shown", "draw"]
+__all__ = ["Shown", "draw", "listed"]
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -34,31 +35,43 @@ _FINE, _TOP = np.float32(1 / 32), np.float32(255.0)
 _NONE, _ONE = np.float32(0.0), np.float32(1.0)
 
 
-@njit(cache=KEPT, nogil=True)
-def _transformed(values: Floats, basis: Floats, out: Floats, busy: Flags) -> None:
-    """Latents [96,h·w] in 8-bit levels -> what they add to samples, out [h·w,96]; busy [h·w]: where there is any.
+def listed(values: Tensor) -> Spots:
+    """Latents [1,96,h,w] as a list."""
+    return Spots(*_listed(np.ascontiguousarray(values.numpy()).reshape(-1)), tuple(values.shape))
 
-    basis [96,96]: of each latent the samples of its block.  Most latents are 0: the others are taken one by one, in the
-    order of channels; what is not busy is left as it is.
-    """
-    flat, shown = basis.reshape(-1), out.reshape(-1)
-    level, run = np.empty(1, np.float32), 64
-    busy[:] = False
-    for c in range(len(values)):
-        line = values[c]
-        for begin in range(0, len(line), run):
-            part, some = line[begin : begin + run], np.int32(0)
-            for value in part:
-                some |= np.int32(value != _NONE)
-            if not some:
-                continue
+
+@njit(cache=KEPT, nogil=True)
+def _listed(values: Floats) -> tuple[Ints, Floats]:
+    """Places and values of what is not 0."""
+    places, found, n = np.empty(len(values), np.int64), np.empty(len(values), np.float32), 0
+    for begin in range(0, len(values), 64):
+        part, some = values[begin : begin + 64], _NONE
+        for value in part:
+            some = max(some, abs(value))
+        if some > 0:
             for i in range(len(part)):
                 if part[i] != _NONE:
-                    place = begin + i
-                    if not busy[place]:
-                        busy[place], out[place] = True, _NONE
-                    level[0] = part[i] / _TOP
-                    lanes.add_scaled(shown, place * 96, flat, c * 96, level, 0, 6)
+                    places[n], found[n] = begin + i, part[i]
+                    n += 1
+    return places[:n].copy(), found[:n].copy()
+
+
+@njit(cache=KEPT, nogil=True)
+def _transformed(places: Ints, values: Floats, basis: Floats, out: Floats, busy: Flags) -> None:
+    """Latents [96,h·w] in 8-bit levels, as a list -> what they add to samples, out [h·w,96]; busy [h·w]: where any is.
+
+    basis [96,96]: of each latent the samples of its block.  Sums are in the order of channels; what is not busy is left
+    as it is.
+    """
+    flat, shown = basis.reshape(-1), out.reshape(-1)
+    level = np.empty(1, np.float32)
+    busy[:] = False
+    for i in range(len(places)):
+        c, place = places[i] // len(busy), places[i] % len(busy)
+        if not busy[place]:
+            busy[place], out[place] = True, _NONE
+        level[0] = values[i] / _TOP
+        lanes.add_scaled(shown, place * 96, flat, c * 96, level, 0, 6)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -187,7 +200,7 @@ def _drawn(
 
 
 def draw(
-    planes: tuple[Tensor, Tensor], values: Tensor, basis: Tensor, layers: LayerRows, offset: Tensor, grey: bool
+    planes: tuple[Tensor, Tensor], latent: Spots, basis: Tensor, layers: LayerRows, offset: Tensor, grey: bool
 ) -> tuple[tuple[Tensor, Tensor], Shown]:
     """A frame of its prediction, luma [1,1,H,W] and chroma [1,2,H/2,W/2], and of its latent [1,96,H/8,W/8].
 
@@ -198,11 +211,10 @@ def draw(
     filters = (*layers, offset[0].numpy())
     out = torch.empty_like(planes[0]), torch.empty(planes[1].shape)
     shown = np.empty(given[0].shape, np.uint8), np.empty(given[1].shape, np.uint8)
-    height, width = values.shape[2:]
+    height, width = latent.shape[2:]
     added, busy = np.empty((height, width, 96), np.float32), np.empty((height, width), np.bool_)
     columns = np.ascontiguousarray(basis.detach()[:, :, 0, 0].t().numpy())
-    latents = np.ascontiguousarray(values[0].reshape(96, -1).numpy())
-    _transformed(latents, columns, added.reshape(-1, 96), busy.reshape(-1))
+    _transformed(latent.places, latent.values, columns, added.reshape(-1, 96), busy.reshape(-1))
     part = partial(_drawn, given, (added, busy), filters)
     middle, h = given[1].shape[1] // 2, given[1].shape[1]
     rest = grey, (out[0][0, 0].numpy(), out[1][0].numpy()), shown

@@ -67,25 +67,32 @@ def smoothed(plane: Bytes, at: int, pitch: int, source: int, across: Wide, out: 
                 goal[c] = (total + s[c] + y[c] + np.int32(2048)) >> np.int32(12)
 
 
-def softened(planes: tuple[Tensor, Tensor], source: int, vectors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def softened(
+    planes: tuple[Tensor, Tensor],
+    source: int,
+    vectors: Tensor | None = None,
+    shown: tuple[Bytes, Bytes] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Planes [B,1,H,W], [B,2,H/2,W/2] in 0..1 of the last frame -> of SOFT or BLURRED.
 
-    vectors [1,3,H/8,W/8], within what compensation allows: only what blocks of this source read is needed then.
+    vectors [1,3,H/8,W/8], within what compensation allows: only what blocks of this source read is needed then.  shown:
+    the planes in bytes, [H,W] and [2,H/2,W/2], where they are known.
     """
     needed = None
     if vectors is not None and len(vectors) == 1:
         needed = np.ascontiguousarray(vectors[0].cpu().numpy())
-    luma, chroma = (_softened(p, source, needed, block) for p, block in zip(planes, (8, 4), strict=True))
+    known = (None, None) if shown is None else shown
+    luma, chroma = (_softened(p, s, source, needed, block) for p, s, block in zip(planes, known, (8, 4), strict=True))
     return luma, chroma
 
 
-def _softened(planes: Tensor, source: int, vectors: Ints | None, block: int) -> Tensor:
-    shown = planes.detach().float().cpu().contiguous().numpy()
-    out, (h, w) = np.empty_like(shown), shown.shape[-2:]
+def _softened(planes: Tensor, shown: Bytes | None, source: int, vectors: Ints | None, block: int) -> Tensor:
+    levels = (planes.detach() * 255.0 + 0.5).to(torch.uint8).cpu().contiguous().numpy() if shown is None else shown
+    out, (h, w) = np.empty(tuple(planes.shape), np.float32), planes.shape[-2:]
     wanted = np.full((-(-h // _TILE[0]), -(-w // _TILE[1])), vectors is None)
     if vectors is not None:
         _reached(vectors, source, block, (h, w), wanted)
-    _soften(shown.reshape(-1, h, w), source, wanted, out.reshape(-1, h, w))
+    _soften(levels.reshape(-1, h, w), source, wanted, out.reshape(-1, h, w))
     return torch.from_numpy(out).to(planes.device, planes.dtype)
 
 
@@ -105,8 +112,8 @@ def _reached(vectors: Ints, source: int, block: int, shape: tuple[int, int], out
 
 
 @njit(cache=KEPT, nogil=True)
-def _soften(planes: Floats, source: int, wanted: npt.NDArray[np.bool_], out: Floats) -> None:
-    """As ``smoothed``, planes [n,h,w] of samples in 0..1, edges repeated: out, levels / 255, in the tiles wanted.
+def _soften(planes: Bytes, source: int, wanted: npt.NDArray[np.bool_], out: Floats) -> None:
+    """As ``smoothed``, planes [n,h,w], edges repeated: out, levels / 255, in the tiles wanted.
 
     In floats, which hold these integers and are found many at a time; rows of a tile stand one behind the other, and
     filters run over all of them at once.
@@ -128,8 +135,6 @@ def _soften(planes: Floats, source: int, wanted: npt.NDArray[np.bool_], out: Flo
                     else:
                         for c in range(pitch):
                             line[c] = row[min(max(left + c, 0), w - 1)]
-                for c in range(len(wide)):
-                    wide[c] = np.int32(wide[c] * _TOP + np.float32(0.5))
                 _binomial(wide, 1, source, across[REACH:-REACH])
                 _binomial(across, pitch, source, wide[REACH * pitch : -REACH * pitch])
                 for c in range(len(wide)):

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from vcodec.entropy.bytelayers import ZERO, Bytes, History, Layer, Places, Sums, edged, places_of
 from vcodec.entropy.integer import ACTIVATION_MAX, ACTIVATION_ONE, SUM_ONE, WEIGHT_ONE
+from vcodec.entropy.listing import counted, numbered
 from vcodec.entropy.observed import ACTIVITY_LEVELS, COUNT_MAX, TABLE_STEP, TABLES
-from vcodec.entropy.spots import Spots, counted, numbered
 from vcodec.loops import KEPT
+from vcodec.spots import Spots
 
 __all__ = ["EightBitContext", "EightBitStep"]
 
@@ -123,10 +124,10 @@ class Found(NamedTuple):
         _number(self.sums, self.offset, self.places, out)
         return torch.from_numpy(out).view(1, -1, h, w)
 
-    def coded(self, mask: npt.NDArray[np.bool_], first: int) -> tuple[Places, Places]:
-        """As choosing.coded gives it, of a mask [O,h,w]."""
-        shape = (_TABLE_HALF, _TABLE_SHIFT, np.int32(TABLES - 1))
-        return numbered(self.sums, self.offset, shape, self.places, mask.reshape(len(mask), -1), first)
+    def coded(self, h: int, w: int, step: int, first: int) -> tuple[Places, Places]:
+        """As choosing.coded gives it, of step A or B (0 or 1)."""
+        rounding = (_TABLE_HALF, _TABLE_SHIFT, np.int32(TABLES - 1))
+        return numbered(self.sums, self.offset, rounding, self.places, (h, w), step, first)
 
 
 class EightBitContext:
@@ -148,9 +149,9 @@ class EightBitContext:
         """As FrozenContext.history."""
         return History(self._past, _observed(past, rough))
 
-    def history_of(self, past: Spots, rough: Tensor, channels: int) -> History:
+    def history_of(self, past: Spots, rough: Tensor) -> History:
         """The same of indices as a list."""
-        return History(self._past, _listed(past, rough, channels))
+        return History(self._past, _listed(past, rough))
 
     def step_a(self, act: Tensor, history: History, k: int, kind: int, active: bool = False) -> tuple[Tensor, Features]:
         """As FrozenContext.step_a."""
@@ -170,9 +171,9 @@ class EightBitContext:
         found = self._found_b(_observed(known, known[:, :0]), features, k, kind)
         return found.numbers(known.shape[2], known.shape[3])
 
-    def found_b(self, known: Spots, like: Tensor, features: Features, k: int, kind: int) -> Found:
-        """As step_b, where it was found, of indices as a list; like: a map [1,C,h,w]."""
-        return self._found_b(_listed(known, like[:, :0], like.shape[1]), features, k, kind)
+    def found_b(self, known: Spots, features: Features, k: int, kind: int) -> Found:
+        """As step_b, where it was found, of indices as a list."""
+        return self._found_b(_listed(known, None), features, k, kind)
 
     def _found_b(self, seen: Bytes, features: Features, k: int, kind: int) -> Found:
         total = self._known.sums(seen, features.places)
@@ -238,9 +239,11 @@ def _observed(index: Tensor, rough: Tensor) -> Bytes:
     return out
 
 
-def _listed(index: Spots, rough: Tensor, channels: int) -> Bytes:
+def _listed(index: Spots, rough: Tensor | None) -> Bytes:
     """The same of indices as a list."""
-    out = edged(rough.shape[2], rough.shape[3], channels + rough.shape[1])
+    _, channels, h, w = index.shape
+    out = edged(h, w, channels + (0 if rough is None else rough.shape[1]))
     counted(index.places, index.values, COUNT_MAX, ACTIVATION_ONE, out)
-    _roughened(rough[0].contiguous().numpy(), out)
+    if rough is not None:
+        _roughened(rough[0].contiguous().numpy(), out)
     return out

@@ -14,23 +14,23 @@ from torch import Tensor
 from vcodec.entropy import choosing
 from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import FrozenKeyContext, key_steps
+from vcodec.entropy.listing import joined
 from vcodec.entropy.observed import first_step
-from vcodec.entropy.spots import Spots
+from vcodec.spots import Spots
 
 __all__ = ["KeySteps", "Steps", "everywhere", "merged", "steps_of"]
 
+Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def steps_of(
-    net: FrozenContext, past: Tensor | None, rough: Tensor, shape: Sequence[int], k: int, spots: Spots | None = None
-) -> Steps:
-    """Of a frame of shape [1,C,h,w]; past: indices of the frame before, None in a keyframe; spots: the same, listed."""
+def steps_of(net: FrozenContext, past: Tensor | Spots | None, rough: Tensor, shape: Sequence[int], k: int) -> Steps:
+    """Of a frame of shape [1,C,h,w]; past: indices of the frame before, None in a keyframe."""
     if past is None and net.keys is not None:
         return KeySteps(net.keys, shape, k)
     if past is None:
         return TwoSteps(net, torch.zeros(*shape, device=rough.device), rough, k, 0)
-    return TwoSteps(net, past, rough, k, 1, spots)
+    return TwoSteps(net, past, rough, k, 1)
 
 
 class Steps(Protocol):
@@ -42,11 +42,10 @@ class Steps(Protocol):
 
     masks: list[Mask]
 
-    def coded(
-        self, number: int, act: Tensor, known: Tensor, spots: list[Spots], first: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """As choosing.coded gives it of the step's tables; spots: of each step before, as known."""
-        table = self.tables(number, act, known)[0].contiguous().float().cpu().numpy()
+    def coded(self, number: int, act: Tensor, known: Sequence[Spots], first: int) -> tuple[Ints, Ints]:
+        """As choosing.coded gives it of the step's tables; known: indices of each step before."""
+        before = joined(known).dense(act.device) if known else torch.zeros(1, *self.masks[0].shape, device=act.device)
+        table = self.tables(number, act, before)[0].contiguous().float().cpu().numpy()
         return choosing.coded(table, self.masks[number], act[0, 0].cpu().numpy(), first)
 
     def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor: ...
@@ -55,29 +54,26 @@ class Steps(Protocol):
 class TwoSteps(Steps):
     """Steps A and B of context.py."""
 
-    def __init__(
-        self, net: FrozenContext, past: Tensor, rough: Tensor, k: int, kind: int, spots: Spots | None = None
-    ) -> None:
+    def __init__(self, net: FrozenContext, past: Tensor | Spots, rough: Tensor, k: int, kind: int) -> None:
         self.masks = _two_masks(*past.shape[1:])
         self._net, self._k, self._kind = net, k, kind
-        self._quick = net.eight_bit if spots is not None else None
-        if self._quick is None or spots is None:
-            self._history = net.history(past, rough)
+        self._quick = net.eight_bit if isinstance(past, Spots) else None
+        if self._quick is not None and isinstance(past, Spots):
+            self._history = self._quick.history_of(past, rough)
         else:
-            self._history = self._quick.history_of(spots, rough, past.shape[1])
+            self._history = net.history(past.dense(rough.device) if isinstance(past, Spots) else past, rough)
         self._features: Any = None
 
-    def coded(
-        self, number: int, act: Tensor, known: Tensor, spots: list[Spots], first: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def coded(self, number: int, act: Tensor, known: Sequence[Spots], first: int) -> tuple[Ints, Ints]:
         """See Steps."""
         if self._quick is None:
-            return super().coded(number, act, known, spots, first)
+            return super().coded(number, act, known, first)
         if number:
-            found = self._quick.found_b(spots[0], known, self._features, self._k, self._kind)
+            found = self._quick.found_b(known[0], self._features, self._k, self._kind)
         else:
             found, self._features = self._quick.found_a(act, self._history, self._k, self._kind, True)
-        return found.coded(self.masks[number], first)
+        _, h, w = self.masks[number].shape
+        return found.coded(h, w, number, first)
 
     def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
         """Step B is told only of A, which must have come before it."""

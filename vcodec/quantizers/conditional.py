@@ -11,18 +11,17 @@ An even codebook has one level more above zero than below.  Its side alternates 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec.quantizers.levels import listed_levels, oriented_levels
 from vcodec.scale import between, level_of
+from vcodec.spots import Spots
 
 __all__ = ["ConditionalCodebook", "ConditionalConfig", "bounds"]
 
@@ -105,24 +104,14 @@ class ConditionalCodebook(nn.Module):
         value = (index - index.sign() * shift.reshape(-1)[places]) * step
         return value * _orientation(index, phase) if oriented else value
 
-    def levels_of(
-        self,
-        spots: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
-        shape: Sequence[int],
-        level: Tensor,
-        kind: Tensor,
-        phase: Tensor,
-        fine: int = 0,
-    ) -> Tensor:
-        """As dequantize, of one frame of shape [1,C,h,w] whose indices are 0 but in flat places; these, and values."""
-        shift, step = F.pad(between(self.pull, level, kind), (1, 1)), self.step(level, kind, fine)
-        shifts, steps, turn = (
-            t.detach().float().cpu().numpy() for t in (shift[0], step[0, :, 0, 0], 1 - 2 * (phase % 2))
-        )
-        out, (_, channels, h, w) = torch.zeros(*shape), shape
-        size = channels, h, w
-        listed_levels(spots[0], spots[1], size, shifts, steps, turn, out.numpy().reshape(-1))
-        return out.to(step.device)
+    def levels_of(self, index: Spots, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Spots:
+        """As dequantize, of indices of one frame as a list."""
+        shift, step = F.pad(between(self.pull, level, kind), (1, 1))[0], self.step(level, kind, fine)[0, :, 0, 0]
+        shifts, steps, turn = (t.detach().float().cpu().numpy() for t in (shift, step, 1 - 2 * (phase % 2)))
+        _, channels, h, w = index.shape
+        out = np.empty_like(index.values)
+        listed_levels(index.places, index.values, (channels, h, w), shifts, steps, turn, out)
+        return index._replace(values=out)
 
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor:
         """Latents in units of the step, on the codebook's own orientation."""

@@ -54,7 +54,7 @@ def listed_levels(
     turn: Floats,
     out: Floats,
 ) -> None:
-    """As oriented_levels, of indices that are not 0: flat places [n] in a map of shape [C,h,w], and values [n]."""
+    """As oriented_levels, of indices that are not 0: flat places [n] in a map [C,h,w], and values [n]; out [n]."""
     _, h, w = shape
     for i in range(len(places)):
         place, value = places[i], values[i]
@@ -63,4 +63,4 @@ def listed_levels(
         less = shift[np.int64(min(size, np.float32(_SIZES - 1)))]
         level = (size - less) * step[c]
         turned = level * (turn[0] if (c + y + x) % 2 == 0 else -turn[0])
-        out[place] = turned if value > 0 else -turned if value < 0 else np.float32(0.0)
+        out[i] = turned if value > 0 else -turned if value < 0 else np.float32(0.0)

@@ -54,7 +54,7 @@ def parsed(codec: Codec, payload: bytes, frames: int, height: int, width: int) -
     for i in range(frames):
         k, fine = cascaded(SETTINGS.k, SETTINGS.fine, i)
         _, _, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
-        out.append(memory.indices)
+        out.append(memory.indices.dense())
     reader.finish()
     return out
 

@@ -18,7 +18,7 @@ from numba import njit
 from torch import Tensor
 
 from vcodec import helper, lanes
-from vcodec.backbones.rows import BENT, LAST, MIDDLE, LayerRows, clear, due, laid_out, layer_row, listen, silent
+from vcodec.backbones.rows import BENT, LAST, MIDDLE, START, LayerRows, clear, due, laid_out, layer_row, listen, silent
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
 
@@ -32,6 +32,7 @@ Shown = tuple[Bytes, Bytes]
 """A frame in bytes: luma [H,W], chroma [2,H/2,W/2]."""
 _HALF, _EIGHT = np.float32(0.5), np.float32(8.0)
 _FINE, _TOP = np.float32(1 / 32), np.float32(255.0)
+_BLOCKS = np.array([8, 4])  # samples along a block of luma, of chroma
 _NONE, _ONE = np.float32(0.0), np.float32(1.0)
 
 
@@ -58,18 +59,20 @@ def _listed(values: Floats) -> tuple[Ints, Floats]:
 
 @njit(cache=KEPT, nogil=True)
 def _transformed(places: Ints, values: Floats, basis: Floats, out: Floats, busy: Flags) -> None:
-    """Latents [96,h·w] in 8-bit levels, as a list -> what they add to samples, out [h·w,96]; busy [h·w]: where any is.
+    """Latents [96,h·w] in 8-bit levels, as a list -> what they add to samples, out [h·w,96]; busy [h·w]: where any is,
+    nowhere yet.
 
     basis [96,96]: of each latent the samples of its block.  Sums are in the order of channels; what is not busy is left
     as it is.
     """
     flat, shown = basis.reshape(-1), out.reshape(-1)
     level = np.empty(1, np.float32)
-    busy[:] = False
     for i in range(len(places)):
         c, place = places[i] // len(busy), places[i] % len(busy)
         if not busy[place]:
-            busy[place], out[place] = True, _NONE
+            busy[place] = True
+            for j in range(96):
+                out[place, j] = _NONE
         level[0] = values[i] / _TOP
         lanes.add_scaled(shown, place * 96, flat, c * 96, level, 0, 6)
 
@@ -79,9 +82,11 @@ def _changes(added: Floats, busy: Flags, first: int, size: int, line: Floats) ->
     """A row of what latents add to a plane, line [w·size]: of each block ``size`` samples from ``first`` on."""
     for b in range(len(busy)):
         if busy[b]:
-            line[b * size : (b + 1) * size] = added[b, first : first + size]
+            for i in range(size):
+                line[b * size + i] = added[b, first + i]
         else:
-            line[b * size : (b + 1) * size] = _NONE
+            for i in range(size):
+                line[b * size + i] = _NONE
 
 
 @njit(cache=KEPT, nogil=True)
@@ -105,10 +110,10 @@ def _begin_row(
     inner, w = y & 3, base.shape[1]
     for c in range(0, 6, 2):  # a row of luma, two, then both of chroma
         if c < 4:
-            _changes(added, busy, (2 * inner + (c >> 1)) * 8, 8, line)
+            _changes(added, busy, (2 * inner + (c >> 1)) * 8, _BLOCKS[0], line)
         else:
-            _changes(added, busy, 64 + 4 * inner, 4, line[:w])
-            _changes(added, busy, 80 + 4 * inner, 4, line[w:])
+            _changes(added, busy, 64 + 4 * inner, _BLOCKS[1], line[:w])
+            _changes(added, busy, 80 + 4 * inner, _BLOCKS[1], line[w:])
         for i in range(2):
             to, beside = goal + (c + i) * pitch, goal + (6 + c + i) * pitch
             kept, first, second = base[c + i], rows[to : to + w], rows[beside : beside + w]
@@ -192,7 +197,7 @@ def _drawn(
             layer_row(rows, place, pitch, size, channels, live, weights, bias, more, kind, rows, goal)
             listen(rows, number, size, w, pitch, channels[layer, 1], live)
         else:
-            layer_row(rows, place, pitch, size, channels, live, weights, bias, more, LAST, bent, 0)
+            layer_row(rows, place, pitch, size, channels, live, weights, bias, more, LAST, bent, START)
             for i in range(2):
                 _end_row(base, bent, pitch, 2 * i, out[0][2 * y + i], shown[0][2 * y + i])
                 colour = bent[(4 + i) * pitch : (5 + i) * pitch]
@@ -212,7 +217,7 @@ def draw(
     out = torch.empty_like(planes[0]), torch.empty(planes[1].shape)
     shown = np.empty(given[0].shape, np.uint8), np.empty(given[1].shape, np.uint8)
     height, width = latent.shape[2:]
-    added, busy = np.empty((height, width, 96), np.float32), np.empty((height, width), np.bool_)
+    added, busy = np.empty((height, width, 96), np.float32), np.zeros((height, width), np.bool_)
     columns = np.ascontiguousarray(basis.detach()[:, :, 0, 0].t().numpy())
     _transformed(latent.places, latent.values, columns, added.reshape(-1, 96), busy.reshape(-1))
     part = partial(_drawn, given, (added, busy), filters)

@@ -9,6 +9,8 @@ over rows, columns and channels of the input, in this order, as oneDNN's do on C
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,6 +24,7 @@ __all__ = [
     "BENT",
     "LAST",
     "MIDDLE",
+    "START",
     "LayerRows",
     "clear",
     "due",
@@ -38,7 +41,11 @@ Ints = npt.NDArray[np.int64]
 _ROWS = 6  # output channels at a time: with four vectors side by side, 24 sums in 32 registers
 _TILE = lanes.ACROSS * lanes.WIDE
 ZERO = np.float32(0.0)
-BENT, MIDDLE, LAST = 0, 1, 2  # kinds of layers
+# kinds of layers, and a place; for plain numbers loops would be compiled one by one
+BENT: Any = np.int64(0)
+MIDDLE: Any = np.int64(1)
+LAST: Any = np.int64(2)
+START: Any = np.int64(0)
 
 LayerRows = tuple[Floats, Floats, Ints]
 """Weights, biases and channels of layers, as `stacked` wants them."""
@@ -137,7 +144,8 @@ def silent(channels: Ints, pitch: int) -> Ints:
 @njit(cache=KEPT, nogil=True)
 def clear(live: Ints, number: int) -> None:
     """What lies above and below the picture."""
-    live[number, :, 0] = 0
+    for tile in range(live.shape[1]):
+        live[number, tile, 0] = 0
 
 
 @njit(cache=KEPT, nogil=True)
@@ -192,7 +200,7 @@ def stacked(
                 rows[to : to + w] = x[c, y]
             listen(rows, number, size, w, pitch, channels[0, 0], live)
         elif layer == layers - 1:
-            layer_row(rows, place, pitch, size, channels, live, weights, bias, more, LAST, shown, 0)
+            layer_row(rows, place, pitch, size, channels, live, weights, bias, more, LAST, shown, START)
             for c in range(channels[layer, 1]):
                 out[c, y] = shown[c * pitch : c * pitch + w]
         else:

@@ -8,6 +8,7 @@ by one of two binomial filters, in integers over 64 each way (AV1 has smooth int
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,7 @@ _BITS = np.array([[math.log2((4 + sum(_PRIOR)) / (n + p)) for n in range(5)] for
 _LITTLE = 3.0  # bits: what costs no more to code is left as it is
 _TURNS = 2
 _TOP = np.float32(255.0)
+_BESIDE: Any = np.int64(1)  # a plain number would have a loop compiled for itself
 _TILE = (16, 64)  # samples that are smoothed together
 
 
@@ -108,7 +110,9 @@ def _reached(vectors: Ints, source: int, block: int, shape: tuple[int, int], out
                 last = min(max(top + 2 * block, 0), shape[0] - 1) // _TILE[0]
                 begin = min(max(left - block, 0), shape[1] - 1) // _TILE[1]
                 end = min(max(left + 2 * block, 0), shape[1] - 1) // _TILE[1]
-                out[first : last + 1, begin : end + 1] = True
+                for i in range(first, last + 1):
+                    for j in range(begin, end + 1):
+                        out[i, j] = True
 
 
 @njit(cache=KEPT, nogil=True)
@@ -131,18 +135,21 @@ def _soften(planes: Bytes, source: int, wanted: npt.NDArray[np.bool_], out: Floa
                 for r in range(high):
                     row, line = planes[n, min(max(top + r, 0), h - 1)], wide[r * pitch : (r + 1) * pitch]
                     if inside:
-                        line[:] = row[left : left + pitch]
+                        near = row[left:]
+                        for c in range(pitch):
+                            line[c] = near[c]
                     else:
                         for c in range(pitch):
                             line[c] = row[min(max(left + c, 0), w - 1)]
-                _binomial(wide, 1, source, across[REACH:-REACH])
+                _binomial(wide, _BESIDE, source, across[REACH:-REACH])
                 _binomial(across, pitch, source, wide[REACH * pitch : -REACH * pitch])
                 for c in range(len(wide)):
                     wide[c] = np.float32(np.int32((wide[c] + np.float32(2048.0)) * np.float32(1 / 4096))) / _TOP
                 right = min(left + pitch - REACH, w)
                 for r in range(REACH, min(high - REACH, h - top)):
-                    line = wide[r * pitch + REACH : r * pitch + right - left]
-                    out[n, top + r, left + REACH : right] = line
+                    line, goal = wide[r * pitch + REACH :], out[n, top + r, left + REACH : right]
+                    for c in range(len(goal)):
+                        goal[c] = line[c]
 
 
 @njit(cache=KEPT, nogil=True)

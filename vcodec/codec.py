@@ -242,7 +242,7 @@ class Codec:
         inner, memory, steps, seen = state if state is not None else self._opened(clip, settings, writer)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
-        with ThreadPoolExecutor(1) as behind, helper.at_hand():
+        with ThreadPoolExecutor(1, initializer=helper.settled) as behind, helper.at_hand():
             parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
             for number, part in enumerate(parts):
                 if ahead is None:
@@ -399,6 +399,7 @@ class Parsing:
         return self._memory
 
     def _run(self, codec: Codec, reader: SymbolReader, shapes: list[tuple[int, ...]], start: State | Parsing) -> None:
+        helper.settled()
         try:
             memory = start.entropy if isinstance(start, State) else start.memory()
             with torch.inference_mode():

@@ -16,8 +16,9 @@ from tests.models import moving_frames, small_codec, small_trees
 from vcodec.backbones.motion import dense_vectors, neighbours
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
+from vcodec.entropy.bytelayers import fast_here
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
-from vcodec.entropy.eightbit import EightBitContext, fast_here
+from vcodec.entropy.eightbit import EightBitContext
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
 from vcodec.entropy.lattice import (
@@ -55,7 +56,7 @@ def parsed(codec: Codec, payload: bytes, frames: int, height: int, width: int) -
         quality = codec.entropy.read_quality(reader, quality)
         k, fine = cascaded(SETTINGS.k, SETTINGS.fine, i, quality)
         _, _, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
-        out.append(memory.indices)
+        out.append(memory.indices.dense())
     reader.finish()
     return out
 

@@ -120,7 +120,7 @@ def parsed_digest(path: Path) -> tuple[int, str]:
                 quality = codec.entropy.read_quality(symbols, quality)
                 at = cascaded(header.k, header.fine, 0 if memory is None else memory.number + 1, quality)
                 _, side, memory = codec.entropy.read(symbols, shape, codec.quantizer, memory, *at)
-                for tensor in (memory.indices, *(side[name] for name in sorted(side))):
+                for tensor in (memory.indices.dense(), *(side[name] for name in sorted(side))):
                     digest.update(tensor.numpy().astype("<i2").tobytes())
                 seen += 1
             symbols.finish()

@@ -46,6 +46,20 @@ def test_rows_and_tensors_agree(shape: tuple[int, ...], sizes: tuple[int, int, i
             net.first.weight.mul_(1.5)
 
 
+def test_silent_channels_add_nothing() -> None:
+    """Where channels are 0, in places or everywhere, sums leave them out and stay what they are."""
+    net, x = stack(12, 24, 6, 3, True), torch.rand(1, 12, 20, 200) - 0.5
+    x[:, 6:, :, 70:] = 0
+    x[:, 8, 5:9, 64] = 1  # at the edge of a tile
+    x[:, 2] = 0
+    with torch.no_grad():
+        net.first.bias[::3] = -9
+    level, kind = torch.full((1,), 5.3), torch.ones(1, dtype=torch.int64)
+    plain = net(x, level, kind).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(net(x, level, kind), plain, atol=1e-5, rtol=1e-5)
+
+
 def test_wide_stacks_stay_tensors() -> None:
     """Wide layers, and those in lower precision, are a library's."""
     net, x = stack(4, 64, 4, 2, True), torch.rand(1, 4, 8, 8)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.models import picture
+from vcodec.backbones.compensation import clamped, compensate
 from vcodec.backbones.motion import Reference, search
 from vcodec.backbones.softening import REACH, smoothed, softened
 from vcodec.sources import BLURRED, LAST, SOFT
@@ -39,6 +40,22 @@ def test_planes_are_smoothed_as_defined(source: int) -> None:
     block, at = np.empty(64, np.uint8), REACH * 48 + 16
     smoothed(luma.reshape(-1), at, 48, source, np.empty((8 + 2 * REACH, 8), np.int32), block)
     assert (block.reshape(8, 8) == plain(luma[0, 0], source)[REACH : REACH + 8, 16:24]).all()
+
+
+def test_what_blocks_read_is_smoothed() -> None:
+    """Under vectors, with planes in bytes or without, compensation finds what whole smoothed planes would give it."""
+    rng = np.random.default_rng(5)
+    luma, chroma = (rng.integers(0, 256, s).astype(np.uint8) for s in ((1, 1, 96, 208), (1, 2, 48, 104)))
+    last = torch.from_numpy(luma) / 255.0, torch.from_numpy(chroma) / 255.0
+    vectors = torch.from_numpy(rng.integers(-90, 91, (1, 3, 12, 26)))
+    vectors[:, 2] = torch.from_numpy(rng.choice([LAST, SOFT, BLURRED], (1, 12, 26), p=[0.9, 0.05, 0.05]))
+    vectors = torch.cat([clamped(vectors, 8, (96, 208)), vectors[:, 2:]], 1)
+    with torch.inference_mode():
+        whole = [softened(last, s) for s in (SOFT, BLURRED)]
+        for shown in (None, (luma[0, 0], chroma[0])):
+            part = [softened(last, s, vectors, shown) for s in (SOFT, BLURRED)]
+            one, other = (compensate([last, last, *planes], vectors) for planes in (whole, part))
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("level", [0, 255])

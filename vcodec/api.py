@@ -118,7 +118,7 @@ def decode(
     audio: bool = True,
     strict: bool = False,
     container: str | None = None,
-    crf: float = 12.0,
+    crf: float = 12.5,
     weights: str | Path | None = None,
     overwrite: bool = False,
     device: str = "auto",

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.base import Backbone, Grid, Latent, PlaneBackbone
+from vcodec.backbones.base import Backbone, Grid, Latent, Listed, PlaneBackbone
 from vcodec.backbones.base import BytePlanes as Planes
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
@@ -31,6 +31,7 @@ from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
 from vcodec.evenness import Evenness
 from vcodec.scale import LAMBDA, USUAL, Quality, cascaded, level_of, step_at
+from vcodec.spots import Spots
 
 __all__ = ["Codec", "Grid", "Parsing", "Payload", "Settings", "State"]
 
@@ -246,7 +247,7 @@ class Codec:
         inner, memory, steps, seen, before = state if state is not None else self._opened(clip, settings, writer)
         decoded, written = [], []
         # coding symbols does not hold up the next frame: it follows in a thread of its own
-        with ThreadPoolExecutor(1) as behind, helper.at_hand():
+        with ThreadPoolExecutor(1, initializer=helper.settled) as behind, helper.at_hand():
             parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
             even = Evenness(len(parts))
             for number, part in enumerate(parts):
@@ -426,6 +427,7 @@ class Parsing:
         settings: Settings,
         start: State | Parsing,
     ) -> None:
+        helper.settled()
         try:
             memory, quality = (start.entropy, start.quality) if isinstance(start, State) else start.memory()
             with torch.inference_mode():
@@ -434,7 +436,8 @@ class Parsing:
                         quality = codec.entropy.read_quality(reader, quality)
                     k, fine = codec.at(settings, step, USUAL if quality is None else quality)
                     hat, side, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
-                    self._read.put((Latent(hat, side), k))
+                    latent = Listed(hat, side, codec.device) if isinstance(hat, Spots) else Latent(hat, side)
+                    self._read.put((latent, k))
                 reader.finish()
             self._memory, self._quality = memory, quality
         except BaseException as error:

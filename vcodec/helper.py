@@ -16,18 +16,26 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["at_hand", "begun", "in_halves"]
+__all__ = ["at_hand", "begun", "in_halves", "settled"]
 
 T = TypeVar("T")
 _FEW = 16  # rows up to which halves are not worth it
 _here = local()
 
 
+def settled() -> None:
+    """To be called first in a thread that uses torch: what set_num_threads said holds for the calling thread alone.
+
+    Else oneDNN, which torch does not tell, has threads of its own in each new thread, and these wait in a loop.
+    """
+    torch.get_num_threads()  # which makes it so
+
+
 @contextmanager
 def at_hand() -> Iterator[None]:
     """A helper for what the calling thread does within (inference)."""
     outer = getattr(_here, "pool", None)
-    with ThreadPoolExecutor(1, "vcodec-helper") as pool:
+    with ThreadPoolExecutor(1, "vcodec-helper", settled) as pool:
         _here.pool = pool
         try:
             yield

@@ -1,8 +1,8 @@
 """Several floats at a time in compiled loops: LLVM's own vectorizer makes little of many sums, or of few samples.
 
 A tuple of lanes is what a loop holds in registers; on CPUs with shorter registers LLVM splits them.  Sums are in the
-order written, and only `add_products` fuses products with them: the same values on every CPU.  Arrays are flat, and
-nothing checks that a place is in them.
+order written, and only `add_products` and `add_scaled` fuse products with them: the same values on every CPU.  Arrays
+are flat, and nothing checks that a place is in them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,20 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["ACROSS", "WIDE", "add_products", "blend", "copy", "put", "put_beside", "put_positive", "sum_taps", "zeros"]
+__all__ = [
+    "ACROSS",
+    "WIDE",
+    "add_products",
+    "add_scaled",
+    "blend",
+    "copy",
+    "put",
+    "put_beside",
+    "put_positive",
+    "some",
+    "sum_taps",
+    "zeros",
+]
 
 WIDE = 16  # floats in a vector
 ACROSS = 4  # vectors that stand side by side: samples of one row
@@ -178,6 +191,39 @@ def _sum_taps(
     return types.none(out, to, x, at, weights, first, step, taps, width), emit
 
 
+def _some(typing_context: Any, x: Any, at: Any) -> Any:
+    """Whether any of x[at : at + ACROSS · WIDE + 2] is not 0: what a tile of samples sees to its left and right too."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bits, every = ir.VectorType(ir.IntType(32), WIDE), None
+        for more in (*range(0, ACROSS * WIDE, WIDE), (ACROSS - 1) * WIDE + 2):
+            place = _vector_place(context, builder, signature.args[0], args[0], args[1], more)
+            held = builder.bitcast(builder.load(place, align=4), bits)
+            every = held if every is None else builder.or_(every, held)
+        whole = builder.bitcast(every, ir.IntType(32 * WIDE))
+        return builder.icmp_unsigned("!=", whole, ir.Constant(whole.type, 0))
+
+    return types.boolean(x, at), emit
+
+
+def _add_scaled(typing_context: Any, out: Any, to: Any, x: Any, at: Any, weights: Any, first: Any, count: Any) -> Any:
+    """out[to + i] += x[at + i] · weights[first] for i < count · WIDE; count: a literal."""
+    vectors = count.literal_value
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        weight = _everywhere(builder, _place(context, builder, signature.args[4], args[4], args[5]))
+        fma = cgutils.get_or_insert_function(builder.module, _FMA, f"llvm.fma.v{WIDE}f32")
+        for i in range(vectors):
+            goal, given = (
+                _vector_place(context, builder, signature.args[a], args[a], args[a + 1], WIDE * i) for a in (0, 2)
+            )
+            held, samples = builder.load(goal, align=4), builder.load(given, align=4)
+            builder.store(builder.call(fma, [samples, weight, held]), goal, align=4)
+        return context.get_dummy_value()
+
+    return types.none(out, to, x, at, weights, first, count), emit
+
+
 def _copy(typing_context: Any, out: Any, to: Any, x: Any, at: Any, width: Any) -> Any:
     """out[to + i] = x[at + i] for i < width, the length of a tuple."""
     size = width.count
@@ -220,6 +266,8 @@ add_products: Any = intrinsic(_add_products)
 put: Any = intrinsic(_put)
 put_positive: Any = intrinsic(_put_positive)
 put_beside: Any = intrinsic(_put_beside)
+some: Any = intrinsic(_some)
+add_scaled: Any = intrinsic(prefer_literal=True)(_add_scaled)
 sum_taps: Any = intrinsic(_sum_taps)
 blend: Any = intrinsic(_blend)
 copy: Any = intrinsic(_copy)

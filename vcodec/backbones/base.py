@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from vcodec.scale import USUAL, Quality
+from vcodec.spots import Spots
 
-__all__ = ["Backbone", "BytePlanes", "Grid", "Latent", "LatentShape", "PlaneBackbone"]
+__all__ = ["Backbone", "BytePlanes", "Grid", "Latent", "LatentShape", "Listed", "PlaneBackbone"]
 
 BytePlanes = tuple[npt.NDArray[np.uint8], ...]
 """Y [H,W], U and V [H/2,W/2]."""
@@ -56,6 +58,19 @@ class Latent:
     side: dict[str, Tensor] = field(default_factory=dict)
     weight: Tensor | None = None
     scratch: Any = None
+
+
+class Listed(Latent):
+    """Of one step, as it was read: a list of what is not 0, and values only where they are asked for."""
+
+    def __init__(self, spots: Spots, side: dict[str, Tensor], device: torch.device) -> None:
+        self.spots, self.side, self.weight, self.scratch, self._device = spots, side, None, None, device
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "values":
+            raise AttributeError(name)
+        self.values = self.spots.dense(self._device)[:, :, None]
+        return self.values
 
 
 class Backbone(nn.Module, ABC):

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.compiled import OVERLAPPED, compilable, widen
+from vcodec.backbones.compiled import compilable, overlapped
 
 __all__ = ["CHROMA_TAPS", "LUMA_TAPS", "MARGIN", "OVERLAP", "clamped", "compensate"]
 
@@ -83,11 +83,10 @@ def compensate(references: Sequence[tuple[Tensor, Tensor]], vectors: Tensor) -> 
 
     def coloured() -> Tensor:
         # U and V of a frame stand side by side in the batch
-        both, sources = v.repeat_interleave(2, 0), source.repeat_interleave(2, 0)
-        return _overlapped([c.reshape(2 * b, h // 2, w // 2) for c in colours], both, sources, 4, CHROMA_TAPS, 1)
+        return _overlapped([c.reshape(2 * b, h // 2, w // 2) for c in colours], v, source, CHROMA_TAPS, 1)
 
     moved = helper.begun(coloured)
-    out = _overlapped([p[:, 0] for p in planes], v, source, 8, LUMA_TAPS, 3)
+    out = _overlapped([p[:, 0] for p in planes], v, source, LUMA_TAPS, 3)
     return out[:, None], moved().view(b, 2, h // 2, w // 2)
 
 
@@ -142,26 +141,23 @@ def _filtered(x: Tensor, weights: Tensor, dim: int, size: int) -> Tensor:
     return out
 
 
-def _overlapped(
-    planes: Sequence[Tensor], vectors: Tensor, source: Tensor, block: int, taps: Tensor, before: int
-) -> Tensor:
-    """Blocks of planes [B,H,W], source [B,h,w] says of which, displaced by vectors [B,2,h,w] -> [B,H,W].
+def _overlapped(planes: Sequence[Tensor], vectors: Tensor, source: Tensor, taps: Tensor, before: int) -> Tensor:
+    """Blocks of planes [n·B,H,W], source [B,h,w] says of which, displaced by vectors [B,2,h,w] -> [n·B,H,W].
 
-    Vectors are in 1/len(taps) samples; a filter reads ``before`` samples before its place.
+    Blocks are as large as filters are long.  Vectors are in 1/len(taps) samples; a filter reads ``before`` samples
+    before its place.
     """
-    b, h, w = source.shape
-    phases, length = taps.shape
-    pad = MARGIN * block // 8 + length
+    phases, block = taps.shape
     if compilable(*planes):
-        padded = np.empty((len(planes), b, h * block + 2 * pad, w * block + 2 * pad), np.float32)
-        for plane, goal in zip(planes, padded):
-            widen(np.ascontiguousarray(plane.numpy()), pad, goal)
-        out = torch.empty(b, h * block, w * block)
-        coefficients = (taps.float() / 64).numpy()
-        OVERLAPPED[block](
-            padded, pad, vectors.numpy(), source.numpy(), coefficients, _WEIGHTS[block].numpy(), out.numpy()
-        )
+        given = [np.ascontiguousarray(plane.numpy()) for plane in planes]
+        out = torch.empty(given[0].shape)
+        maps = vectors.contiguous().numpy(), source.contiguous().numpy()
+        overlapped(given, *maps, (taps.float() / 64).numpy(), _WEIGHTS[block].numpy(), out.numpy())
         return out
+    beside = len(planes[0]) // len(source)
+    vectors, source = vectors.repeat_interleave(beside, 0), source.repeat_interleave(beside, 0)
+    b, h, w = source.shape
+    pad = MARGIN * block // 8 + block
     wide = torch.cat([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes])
     pitch = wide.shape[2]
     samples = _Samples(wide.reshape(-1), pitch, (taps.to(wide) / 64).t().contiguous(), before)

@@ -7,6 +7,8 @@ two.  Numba compiles at the first call on a machine and keeps the result beside 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 from vcodec import lanes
 from vcodec.loops import KEPT
 
-__all__ = ["OVERLAPPED", "compilable", "widen"]
+__all__ = ["chosen", "compilable", "overlapped"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -31,15 +33,29 @@ def compilable(*planes: Tensor) -> bool:
 
 
 @njit(cache=KEPT, nogil=True)
-def widen(planes: Floats, pad: int, out: Floats) -> None:
-    """Planes [B,H,W] with their edges repeated: out [B,H+2·pad,W+2·pad]."""
-    batch, h, w = planes.shape
+def chosen(coarse: Ints, choice: Ints, out: Ints) -> None:
+    """Vectors of 16×16 blocks [B,C,h,w] and whose each 8×8 block takes [B,2h,2w]: its vector, out [B,C,2h,2w]."""
+    batch, parts, h, w = coarse.shape
     for b in range(batch):
-        for y in range(h + 2 * pad):
-            given, row = planes[b, min(max(y - pad, 0), h - 1)], out[b, y]
-            row[:pad] = given[0]
-            row[pad : pad + w] = given
-            row[pad + w :] = given[w - 1]
+        for y in range(2 * h):
+            above = min(max((y >> 1) + 2 * (y & 1) - 1, 0), h - 1)
+            for x in range(2 * w):
+                row, column = y >> 1, x >> 1
+                if choice[b, y, x] & 2:
+                    row = above
+                if choice[b, y, x] & 1:
+                    column = min(max(column + 2 * (x & 1) - 1, 0), w - 1)
+                for c in range(parts):
+                    out[b, c, y, x] = coarse[b, c, row, column]
+
+
+@njit(cache=KEPT, nogil=True)
+def _around(flat: Floats, begin: int, h: int, w: int, top: int, left: int, size: int, out: Floats) -> None:
+    """A patch of size×size samples of the plane [h,w] that begins somewhere beside flat: out, edges repeated."""
+    for r in range(size):
+        row = begin + min(max(top + r, 0), h - 1) * w
+        for c in range(size):
+            out[r * size + c] = flat[np.uint64(row + min(max(left + c, 0), w - 1))]  # not from the end, if below 0
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
@@ -91,8 +107,8 @@ def _read(
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
 def _overlap(
-    planes: Floats,
-    pad: int,
+    flat: Floats,
+    begins: Ints,
     vectors: Ints,
     source: Ints,
     taps: Floats,
@@ -101,17 +117,23 @@ def _overlap(
     whole: Count,
     part: Count,
 ) -> None:
-    """Planes [S,B,Hp,Wp], vectors [B,2,h,w], source [B,h,w], taps [phases,block], weights [half,block]."""
+    """Planes flat, begins [S], vectors [B,2,h,w], source [B,h,w], taps [phases,block], weights [half,block].
+
+    flat is the first reference, from which the others begin so many samples away, wherever they lie in memory: planes
+    [n·B,H,W], as out, n of them under one vector.
+    """
     block, half, phases = len(whole), len(part), 32 // len(whole)
-    batch, h, w = source.shape
-    pitch, width = planes.shape[3], w * block
-    size = planes.shape[2] * pitch
-    flat, flat_taps, shown = planes.reshape(-1), taps.reshape(-1), out.reshape(-1)
-    work, own, beside = (
+    batch, high, width = out.shape
+    h, w = source.shape[1:]
+    flat_taps, shown = taps.reshape(-1), out.reshape(-1)
+    reach = 2 * half - 1  # samples around a patch that its filters read: half − 1 before, half after
+    work, own, beside, edge = (
         np.empty(2 * block * block, np.float32),
         np.empty(block * block, np.float32),
         np.empty(block * block, np.float32),
+        np.empty((block + reach) * (block + reach), np.float32),
     )
+    edge_begins = (edge.ctypes.data - flat.ctypes.data) // 4
     # what the blocks above, below, left and right weigh: of the half that lies beside them
     shares = np.empty((4, block * block), np.float32)
     for r in range(half):
@@ -119,56 +141,77 @@ def _overlap(
             shares[0, r * block + c], shares[1, r * block + c] = weights[r, c], weights[half - 1 - r, c]
             shares[2, c * block + r], shares[3, c * block + r] = weights[r, c], weights[half - 1 - r, c]
     share = shares.reshape(-1)
-    for b in range(batch):
+    for plane in range(batch):
+        b = plane * len(source) // batch
         for y in range(h):
             for x in range(w):
-                place = (y * block + pad) * pitch + x * block + pad
                 dy, dx, s = vectors[b, 0, y, x], vectors[b, 1, y, x], source[b, y, x]
-                at = (s * batch + b) * size + place + dy // phases * pitch + dx // phases
-                _read(flat, at, pitch, dy % phases, dx % phases, block, False, flat_taps, work, own, whole, part)
-                goal = (b * h * block + y * block) * width + x * block
-                for r in range(block):
-                    lanes.copy(shown, goal + r * width, own, r * block, whole)
-                for side in range(4):
-                    ny = y + (2 * side - 1 if side < 2 else 0)
-                    nx = x + (0 if side < 2 else 2 * side - 5)
+                goal = (plane * high + y * block) * width + x * block
+                for side in range(-1, 4):
+                    ny = y + (2 * side - 1 if 0 <= side < 2 else 0)
+                    nx = x + (2 * side - 5 if side >= 2 else 0)
                     if ny < 0 or nx < 0 or ny >= h or nx >= w:
                         continue
                     oy, ox, o = vectors[b, 0, ny, nx], vectors[b, 1, ny, nx], source[b, ny, nx]
-                    if oy == dy and ox == dx and o == s:
+                    if side >= 0 and oy == dy and ox == dx and o == s:
                         continue
-                    far = side % 2 * half
-                    at = (o * batch + b) * size + place + oy // phases * pitch + ox // phases
-                    if side < 2:
-                        at += far * pitch
-                        _read(
-                            flat, at, pitch, oy % phases, ox % phases, half, False, flat_taps, work, beside, whole, part
-                        )
-                        for r in range(half):
-                            i, j, k = goal + (far + r) * width, (far + r) * block, side * block * block + r * block
-                            lanes.blend(shown, i, own, j, beside, r * block, share, k, whole)
+                    far, narrow = (side & 1) * half, side >= 2
+                    rows = half if side == 0 or side == 1 else block
+                    top, left = y * block + oy // phases, x * block + ox // phases
+                    if side < 0:
+                        far = 0
+                    elif narrow:
+                        left += far
                     else:
-                        at += far
-                        _read(
-                            flat, at, pitch, oy % phases, ox % phases, block, True, flat_taps, work, beside, whole, part
-                        )
+                        top += far
+                    at, pitch = begins[o] + plane * high * width, width
+                    if (
+                        top < half - 1
+                        or left < half - 1
+                        or top + rows + half > high
+                        or left + (half if narrow else block) + half > width
+                    ):
+                        pitch = block + reach
+                        _around(flat, at, high, width, top - half + 1, left - half + 1, pitch, edge)
+                        at = edge_begins + (half - 1) * (pitch + 1)
+                    else:
+                        at += top * width + left
+                    _read(flat, at, pitch, oy % phases, ox % phases, rows, narrow, flat_taps, work, beside, whole, part)
+                    if side < 0:
+                        for r in range(block):
+                            lanes.copy(own, r * block, beside, r * block, whole)
+                            lanes.copy(shown, goal + r * width, beside, r * block, whole)
+                    elif narrow:
                         for r in range(block):
                             i, j, k = goal + r * width + far, r * block + far, side * block * block + r * block
                             lanes.blend(shown, i, own, j, beside, r * block, share, k, part)
+                    else:
+                        for r in range(half):
+                            i, j, k = goal + (far + r) * width, (far + r) * block, side * block * block + r * block
+                            lanes.blend(shown, i, own, j, beside, r * block, share, k, whole)
 
 
 @njit(cache=KEPT, nogil=True)
 def _overlap_luma(
-    planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
+    flat: Floats, begins: Ints, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
 ) -> None:
-    _overlap(planes, pad, vectors, source, taps, weights, out, _EIGHT, _FOUR)
+    _overlap(flat, begins, vectors, source, taps, weights, out, _EIGHT, _FOUR)
 
 
 @njit(cache=KEPT, nogil=True)
 def _overlap_chroma(
-    planes: Floats, pad: int, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
+    flat: Floats, begins: Ints, vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
 ) -> None:
-    _overlap(planes, pad, vectors, source, taps, weights, out, _FOUR, _TWO)
+    _overlap(flat, begins, vectors, source, taps, weights, out, _FOUR, _TWO)
 
 
-OVERLAPPED = {8: _overlap_luma, 4: _overlap_chroma}
+def overlapped(
+    planes: Sequence[Floats], vectors: Ints, source: Ints, taps: Floats, weights: Floats, out: Floats
+) -> None:
+    """Blocks of references [n·B,H,W], each by its vector [B,2,h,w] in 1/len(taps) samples: out [n·B,H,W].
+
+    source [B,h,w]: which reference; taps [phases,block]; weights [block/2,block] of the block above.
+    """
+    begins = np.array([(plane.ctypes.data - planes[0].ctypes.data) // 4 for plane in planes])
+    loop = _overlap_luma if taps.shape[1] == len(_EIGHT) else _overlap_chroma
+    loop(planes[0].reshape(-1), begins, vectors, source, taps, weights, out)

@@ -17,48 +17,118 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec import helper
-from vcodec.backbones.rows import BENT, LAST, MIDDLE, LayerRows, clear, close, due, laid_out, layer_row
+from vcodec import helper, lanes
+from vcodec.backbones.rows import BENT, LAST, MIDDLE, START, LayerRows, clear, due, laid_out, layer_row, listen, silent
 from vcodec.loops import KEPT
+from vcodec.spots import Spots
 
-__all__ = ["Shown", "draw"]
+__all__ = ["Shown", "draw", "listed"]
 
 Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Shown = tuple[Bytes, Bytes]
 """A frame in bytes: luma [H,W], chroma [2,H/2,W/2]."""
 _HALF, _EIGHT = np.float32(0.5), np.float32(8.0)
 _FINE, _TOP = np.float32(1 / 32), np.float32(255.0)
+_BLOCKS = np.array([8, 4])  # samples along a block of luma, of chroma
 _NONE, _ONE = np.float32(0.0), np.float32(1.0)
+
+
+def listed(values: Tensor) -> Spots:
+    """Latents [1,96,h,w] as a list."""
+    return Spots(*_listed(np.ascontiguousarray(values.numpy()).reshape(-1)), tuple(values.shape))
+
+
+@njit(cache=KEPT, nogil=True)
+def _listed(values: Floats) -> tuple[Ints, Floats]:
+    """Places and values of what is not 0."""
+    places, found, n = np.empty(len(values), np.int64), np.empty(len(values), np.float32), 0
+    for begin in range(0, len(values), 64):
+        part, some = values[begin : begin + 64], _NONE
+        for value in part:
+            some = max(some, abs(value))
+        if some > 0:
+            for i in range(len(part)):
+                if part[i] != _NONE:
+                    places[n], found[n] = begin + i, part[i]
+                    n += 1
+    return places[:n].copy(), found[:n].copy()
+
+
+@njit(cache=KEPT, nogil=True)
+def _transformed(places: Ints, values: Floats, basis: Floats, out: Floats, busy: Flags) -> None:
+    """Latents [96,h·w] in 8-bit levels, as a list -> what they add to samples, out [h·w,96]; busy [h·w]: where any is,
+    nowhere yet.
+
+    basis [96,96]: of each latent the samples of its block.  Sums are in the order of channels; what is not busy is left
+    as it is.
+    """
+    flat, shown = basis.reshape(-1), out.reshape(-1)
+    level = np.empty(1, np.float32)
+    for i in range(len(places)):
+        c, place = places[i] // len(busy), places[i] % len(busy)
+        if not busy[place]:
+            busy[place] = True
+            for j in range(96):
+                out[place, j] = _NONE
+        level[0] = values[i] / _TOP
+        lanes.add_scaled(shown, place * 96, flat, c * 96, level, 0, 6)
+
+
+@njit(cache=KEPT, nogil=True)
+def _changes(added: Floats, busy: Flags, first: int, size: int, line: Floats) -> None:
+    """A row of what latents add to a plane, line [w·size]: of each block ``size`` samples from ``first`` on."""
+    for b in range(len(busy)):
+        if busy[b]:
+            for i in range(size):
+                line[b * size + i] = added[b, first + i]
+        else:
+            for i in range(size):
+                line[b * size + i] = _NONE
 
 
 @njit(cache=KEPT, nogil=True)
 def _begin_row(
-    luma: Floats, chroma: Floats, blocks: Floats, y: int, rows: Floats, goal: int, pitch: int, base: Floats
+    luma: Floats,
+    chroma: Floats,
+    added: Floats,
+    busy: Flags,
+    y: int,
+    rows: Floats,
+    goal: int,
+    pitch: int,
+    line: Floats,
+    base: Floats,
 ) -> None:
     """What the filter sees of a row at half resolution: p + d − 0.5 and 8 d; base [6,W/2] keeps p + d.
 
-    luma [H,W], chroma [2,H/2,W/2]; blocks [96,H/8,W/8] hold d, samples of a block one after the other.
+    luma [H,W], chroma [2,H/2,W/2]; added [W/8,96] and busy [W/8]: d of the blocks there, samples one after the other.
+    line [W]: room.
     """
-    top, inner = y >> 2, y & 3
-    across = blocks.shape[2]
-    for c in range(6):
-        to, beside = goal + c * pitch, goal + (6 + c) * pitch
-        for j in range(4):
+    inner, w = y & 3, base.shape[1]
+    for c in range(0, 6, 2):  # a row of luma, two, then both of chroma
+        if c < 4:
+            _changes(added, busy, (2 * inner + (c >> 1)) * 8, _BLOCKS[0], line)
+        else:
+            _changes(added, busy, 64 + 4 * inner, _BLOCKS[1], line[:w])
+            _changes(added, busy, 80 + 4 * inner, _BLOCKS[1], line[w:])
+        for i in range(2):
+            to, beside = goal + (c + i) * pitch, goal + (6 + c + i) * pitch
+            kept, first, second = base[c + i], rows[to : to + w], rows[beside : beside + w]
             if c < 4:
-                line, plane = blocks[(2 * inner + (c >> 1)) * 8 + 2 * j + (c & 1), top], luma[2 * y + (c >> 1)]
-                step, start = 8, 2 * j + (c & 1)
+                plane, more = luma[2 * y + (c >> 1)], line
+                for x in range(w):
+                    d = more[2 * x + i]
+                    frame = plane[2 * x + i] + d
+                    kept[x], first[x], second[x] = frame, frame - _HALF, d * _EIGHT
             else:
-                line, plane = blocks[64 + 16 * (c - 4) + 4 * inner + j, top], chroma[c - 4, y]
-                step, start = 4, j
-            kept = base[c]
-            for b in range(across):
-                d, x = line[b], 4 * b + j
-                frame = plane[step * b + start] + d
-                kept[x] = frame
-                rows[to + x] = frame - _HALF
-                rows[beside + x] = d * _EIGHT
+                plane, more = chroma[i, y], line[i * w : (i + 1) * w]
+                for x in range(w):
+                    d = more[x]
+                    frame = plane[x] + d
+                    kept[x], first[x], second[x] = frame, frame - _HALF, d * _EIGHT
 
 
 @njit(cache=KEPT, nogil=True)
@@ -90,7 +160,7 @@ def _end_colour(base: Floats, bent: Floats, grey: bool, out: Floats, shown: Byte
 @njit(cache=KEPT, nogil=True)
 def _drawn(
     planes: tuple[Floats, Floats],
-    blocks: Floats,
+    added: tuple[Floats, Flags],
     filters: tuple[Floats, Floats, Ints, Floats],
     span: tuple[int, int],
     grey: bool,
@@ -99,8 +169,9 @@ def _drawn(
 ) -> None:
     """Rows of a frame, at half resolution from span[0] up to span[1].
 
-    planes: the prediction, luma [H,W] and chroma [2,H/2,W/2]; blocks [96,H/8,W/8]: what the latent adds; filters: of
-    the loop filter weights, biases, channels (rows.py) and the first layer's offset; grey: chroma is 128.
+    planes: the prediction, luma [H,W] and chroma [2,H/2,W/2]; added [H/8,W/8,96] and [H/8,W/8]: what the latent adds,
+    and where; filters: of the loop filter weights, biases, channels (rows.py) and the first layer's offset; grey:
+    chroma is 128.
     out, shown: planes as these, in levels / 255, and in bytes.
     """
     weights, biases, channels, offset = filters
@@ -111,19 +182,22 @@ def _drawn(
     bases = np.empty((layers + 1, 6, w), np.float32)
     bias, more = biases.reshape(-1), np.zeros(biases.size, np.float32)
     more[: len(offset)] = offset
+    live, line = silent(channels, pitch), np.empty(2 * w, np.float32)
     for place in due(channels, span[0], span[1]):
-        layer, y, goal = place[0], place[1], place[3] * size
-        base = bases[y % (layers + 1)]
+        layer, y, number = place[0], place[1], place[3]
+        goal, base = number * size + 1, bases[y % (layers + 1)]
         if y < 0 or y >= h:
-            clear(rows, goal, size)
+            clear(live, number)
         elif layer < 0:
-            _begin_row(planes[0], planes[1], blocks, y, rows, goal + 1, pitch, base)
+            block = y >> 2
+            _begin_row(planes[0], planes[1], added[0][block], added[1][block], y, rows, goal, pitch, line, base)
+            listen(rows, number, size, w, pitch, channels[0, 0], live)
         elif layer < layers - 1:
             kind = MIDDLE if layer else BENT
-            layer_row(rows, place, pitch, size, channels, weights, bias, more, kind, rows, goal + 1)
-            close(rows, goal + 1, w, pitch, channels[layer, 1])
+            layer_row(rows, place, pitch, size, channels, live, weights, bias, more, kind, rows, goal)
+            listen(rows, number, size, w, pitch, channels[layer, 1], live)
         else:
-            layer_row(rows, place, pitch, size, channels, weights, bias, more, LAST, bent, 0)
+            layer_row(rows, place, pitch, size, channels, live, weights, bias, more, LAST, bent, START)
             for i in range(2):
                 _end_row(base, bent, pitch, 2 * i, out[0][2 * y + i], shown[0][2 * y + i])
                 colour = bent[(4 + i) * pitch : (5 + i) * pitch]
@@ -131,18 +205,22 @@ def _drawn(
 
 
 def draw(
-    planes: tuple[Tensor, Tensor], blocks: Tensor, layers: LayerRows, offset: Tensor, grey: bool
+    planes: tuple[Tensor, Tensor], latent: Spots, basis: Tensor, layers: LayerRows, offset: Tensor, grey: bool
 ) -> tuple[tuple[Tensor, Tensor], Shown]:
-    """A frame of its prediction, luma [1,1,H,W] and chroma [1,2,H/2,W/2], and of blocks [1,96,H/8,W/8] beside it.
+    """A frame of its prediction, luma [1,1,H,W] and chroma [1,2,H/2,W/2], and of its latent [1,96,H/8,W/8].
 
-    layers, offset [1,width]: of the loop filter.  Gives planes in levels / 255, and in bytes; top and bottom are drawn
-    beside each other where a helper is at hand.
+    basis [96,96,1,1]: of each sample of a block what latents add to it; layers, offset [1,width]: of the loop filter.
+    Gives planes in levels / 255, and in bytes; top and bottom are drawn beside each other where a helper is at hand.
     """
     given = np.ascontiguousarray(planes[0][0, 0].numpy()), np.ascontiguousarray(planes[1][0].numpy())
     filters = (*layers, offset[0].numpy())
     out = torch.empty_like(planes[0]), torch.empty(planes[1].shape)
     shown = np.empty(given[0].shape, np.uint8), np.empty(given[1].shape, np.uint8)
-    part = partial(_drawn, given, np.ascontiguousarray(blocks[0].numpy()), filters)
+    height, width = latent.shape[2:]
+    added, busy = np.empty((height, width, 96), np.float32), np.zeros((height, width), np.bool_)
+    columns = np.ascontiguousarray(basis.detach()[:, :, 0, 0].t().numpy())
+    _transformed(latent.places, latent.values, columns, added.reshape(-1, 96), busy.reshape(-1))
+    part = partial(_drawn, given, (added, busy), filters)
     middle, h = given[1].shape[1] // 2, given[1].shape[1]
     rest = grey, (out[0][0, 0].numpy(), out[1][0].numpy()), shown
     top = helper.begun(lambda: part((0, middle), *rest))

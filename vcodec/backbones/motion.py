@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vcodec.backbones import costs, matching, quadrants, settling, softening
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
+from vcodec.backbones.compiled import chosen
 from vcodec.backbones.differences import unit_of
 from vcodec.grain import GRAINS, rounded
 
@@ -73,6 +74,10 @@ def neighbours(coarse: Tensor) -> Tensor:
 
 def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
     """Vector of each 8×8 block [B,3,...] from coarse [B,3,h16,w16] and choice [B,2*h16,2*w16] in 0..3."""
+    if all(maps.device.type == "cpu" and maps.dtype == torch.int64 for maps in (coarse, choice)):
+        out = torch.empty(*coarse.shape[:2], *choice.shape[1:], dtype=torch.int64)
+        chosen(coarse.contiguous().numpy(), choice.contiguous().numpy(), out.numpy())
+        return out
     candidates = neighbours(coarse)
     index = choice.long()[:, None, None].expand(-1, 1, coarse.shape[1], -1, -1)
     return candidates.gather(1, index).squeeze(1)

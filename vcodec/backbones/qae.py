@@ -33,9 +33,9 @@ from torch import Tensor, nn
 
 from vcodec import helper
 from vcodec.backbones import motion, softening
-from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, PlaneBackbone
-from vcodec.backbones.compensation import compensate
-from vcodec.backbones.drawing import Shown, draw
+from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, Listed, PlaneBackbone
+from vcodec.backbones.compensation import clamped, compensate
+from vcodec.backbones.drawing import Shown, draw, listed
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
@@ -92,6 +92,7 @@ class QAEState(NamedTuple):
     coarse: Tensor | None  # [B,3,H/16,W/16], None after a keyframe
     memory: tuple[Tensor, Tensor]  # planes as above, since the GOP began
     scene: bool = False  # whether that was a remembered scene: seen under another light
+    shown: Shown | None = None  # the last frame in bytes, where it was drawn so
 
 
 @dataclass(frozen=True)
@@ -281,12 +282,18 @@ class QAE(PlaneBackbone):
             luma, chroma = self.from_thumbnail(side["thumbnail"], side["offsets"])
         else:
             vectors = motion.dense_vectors(side["coarse"], side["choice"])
+            height, width = state.luma.shape[2:]
+            vectors = torch.cat([clamped(vectors, 8, (height, width)), vectors[:, 2:]], 1)
             last = weighted(state.luma, state.chroma, side["weights"][:, 0])
             references, source = [last], side["coarse"][:, 2]
             if source.any():
                 used = set(source.flatten().tolist())
                 kept = weighted(*state.memory, side["weights"][:, 1]) if MEMORY in used else last
-                references += [kept, *(softening.softened(last, s) if s in used else last for s in (SOFT, BLURRED))]
+                references.append(kept)
+                shown = state.shown if last[0] is state.luma else None
+                references += [
+                    softening.softened(last, s, vectors, shown) if s in used else last for s in (SOFT, BLURRED)
+                ]
             luma, chroma = compensate(references, vectors)
         level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
         return self.predicted(luma, chroma, level, state is None)
@@ -378,32 +385,32 @@ class QAE(PlaneBackbone):
         return (latent.values + hat + missing[:, :, None]) / 2
 
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
-        planes, _ = self._drawn(latent, state, k)
-        return pack_yuv420(*planes)[:, :, None], self._after(latent, state, planes)
+        planes, shown = self._drawn(latent, state, k)
+        return pack_yuv420(*planes)[:, :, None], self._after(latent, state, planes, shown)
 
     def decode_planes(self, latent: Latent, state: QAEState | None, k: int) -> tuple[BytePlanes, QAEState | None]:
         planes, shown = self._drawn(latent, state, k)
         if shown is None:
             y, uv = (plane[0].mul(255.0).round_().to(torch.uint8).cpu().numpy() for plane in planes)
             shown = y[0], uv
-        return (shown[0], *shown[1]), self._after(latent, state, planes)
+        return (shown[0], *shown[1]), self._after(latent, state, planes, shown)
 
     @staticmethod
-    def _after(latent: Latent, state: QAEState | None, planes: tuple[Tensor, Tensor]) -> QAEState:
+    def _after(latent: Latent, state: QAEState | None, planes: tuple[Tensor, Tensor], shown: Shown | None) -> QAEState:
         memory = planes if state is None else state.memory
-        return QAEState(*planes, latent.side.get("coarse"), memory, state is not None and state.scene)
+        return QAEState(*planes, latent.side.get("coarse"), memory, state is not None and state.scene, shown)
 
     def _drawn(self, latent: Latent, state: QAEState | None, k: int) -> tuple[tuple[Tensor, Tensor], Shown | None]:
         """Planes in 8-bit levels / 255, and in bytes where the compiled loops made them."""
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
-        values, grey = latent.values[:, :, 0], latent.side["grey"]
-        if not p.key and len(values) == 1:
+        grey = latent.side["grey"]
+        if not p.key and len(p.level) == 1:
             kind = torch.full_like(p.level, INTER, dtype=torch.int64)
-            filters = self.loop_filter.compiled(values, p.level, kind)
+            filters = self.loop_filter.compiled(p.planes[0], p.level, kind)
             if filters is not None:
-                coded = F.conv2d(values / 255.0, self.inverse_basis)
-                return draw(p.planes, coded, *filters, bool(grey))
-        frame = self.synthesise(values, p)
+                spots = latent.spots if isinstance(latent, Listed) else listed(latent.values[:, :, 0])
+                return draw(p.planes, spots, self.inverse_basis, *filters, bool(grey))
+        frame = self.synthesise(latent.values[:, :, 0], p)
         frame = frame.clamp(0, 1).mul_(255.0).round_()
         if grey.any():
             frame[grey, 4:] = GREY

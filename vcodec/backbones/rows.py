@@ -9,6 +9,8 @@ over rows, columns and channels of the input, in this order, as oneDNN's do on C
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,13 +24,15 @@ __all__ = [
     "BENT",
     "LAST",
     "MIDDLE",
+    "START",
     "LayerRows",
     "clear",
-    "close",
     "due",
     "laid_out",
     "layer_row",
     "layer_rows",
+    "listen",
+    "silent",
     "stacked",
 ]
 
@@ -37,7 +41,11 @@ Ints = npt.NDArray[np.int64]
 _ROWS = 6  # output channels at a time: with four vectors side by side, 24 sums in 32 registers
 _TILE = lanes.ACROSS * lanes.WIDE
 ZERO = np.float32(0.0)
-BENT, MIDDLE, LAST = 0, 1, 2  # kinds of layers
+# kinds of layers, and a place; for plain numbers loops would be compiled one by one
+BENT: Any = np.int64(0)
+MIDDLE: Any = np.int64(1)
+LAST: Any = np.int64(2)
+START: Any = np.int64(0)
 
 LayerRows = tuple[Floats, Floats, Ints]
 """Weights, biases and channels of layers, as `stacked` wants them."""
@@ -90,6 +98,7 @@ def layer_row(
     pitch: int,
     size: int,
     channels: Ints,
+    live: Ints,
     weights: Floats,
     biases: Floats,
     more: Floats,
@@ -99,45 +108,61 @@ def layer_row(
 ) -> None:
     """A row of a layer, at goal of out, which is ``rows`` but where kind is LAST.
 
-    place: of the row, as ``due`` has it; pitch, size: as laid_out has them; biases, and more beside the first layer's,
-    flat; kind: BENT ends at 0, MIDDLE adds that to what the layer was given, LAST does neither.
+    place: of the row, as ``due`` has it; pitch, size: as laid_out has them; live: of what is in rows, as ``listen`` has
+    it: what is all zero adds nothing; biases, and more beside the first layer's, flat; kind: BENT ends at 0, MIDDLE
+    adds that to what the layer was given, LAST does neither.
     """
     layer, y, k = place[0], place[1], place[2]
-    mine, first = 3 * layer * size, layer * (len(biases) // len(channels))
-    starts = mine + (y + 2) % 3 * size, mine + y % 3 * size, mine + (y + 1) % 3 * size
+    mine, first = 3 * layer, layer * (len(biases) // len(channels))
+    given = mine + (y + 2) % 3, mine + y % 3, mine + (y + 1) % 3
     inputs, outputs = channels[layer]
     for left in range(0, pitch - lanes.WIDE, _TILE):
         at, j = k, first
         for to in range(goal + left, goal + left + outputs * pitch, _ROWS * pitch):
             total = lanes.zeros(6)
-            for start in starts:
-                for dx in range(3):
-                    x = start + left + dx
-                    for _ in range(inputs):
-                        total = lanes.add_products(total, rows, x, weights, at)
-                        x += pitch
-                        at += 6
+            for number in given:
+                heard = live[number, left // _TILE]
+                for x in range(number * size + left, number * size + left + 3):
+                    for i in range(1, heard[0] + 1):
+                        total = lanes.add_products(total, rows, x + heard[i] * pitch, weights, at + heard[i] * _ROWS)
+                    at += inputs * _ROWS
             if kind == LAST:
                 lanes.put(total, out, to, pitch, biases, j)
             elif kind == MIDDLE:
-                lanes.put_beside(total, out, to, pitch, biases, j, to - goal + starts[1] + 1)
+                lanes.put_beside(total, out, to, pitch, biases, j, to - goal + given[1] * size + 1)
             else:
                 lanes.put_positive(total, out, to, pitch, biases, j, more)
             j += _ROWS
 
 
 @njit(cache=KEPT, nogil=True)
-def clear(rows: Floats, begin: int, size: int) -> None:
-    """What lies above and below the picture."""
-    for i in range(begin, begin + size):
-        rows[i] = ZERO
+def silent(channels: Ints, pitch: int) -> Ints:
+    """Room for ``listen``: of each row that is held and each tile of it, how many channels are live, and which."""
+    return np.zeros((3 * len(channels), (pitch - lanes.WIDE) // _TILE, 1 + channels.max()), np.int64)
 
 
 @njit(cache=KEPT, nogil=True)
-def close(rows: Floats, goal: int, w: int, pitch: int, outputs: int) -> None:
-    """What lies right of a row of w samples: tiles reach beyond it."""
-    for c in range((outputs + _ROWS - 1) // _ROWS * _ROWS):
-        rows[goal + c * pitch + w] = ZERO
+def clear(live: Ints, number: int) -> None:
+    """What lies above and below the picture."""
+    for tile in range(live.shape[1]):
+        live[number, tile, 0] = 0
+
+
+@njit(cache=KEPT, nogil=True)
+def listen(rows: Floats, number: int, size: int, w: int, pitch: int, count: int, live: Ints) -> None:
+    """Close a row of w samples that is made, and note which of its channels are not all zero, and where.
+
+    Half of what a layer ends at 0 is: channels that tell of what is rare, or of what the latent adds, are often silent.
+    """
+    for c in range(count):
+        rows[number * size + c * pitch + 1 + w] = ZERO  # tiles reach beyond
+    for tile in range(live.shape[1]):
+        n = 0
+        for c in range(count):
+            if lanes.some(rows, number * size + c * pitch + tile * _TILE):
+                n += 1
+                live[number, tile, n] = c
+        live[number, tile, 0] = n
 
 
 @njit(cache=KEPT, nogil=True)
@@ -163,19 +188,22 @@ def stacked(
     rows, shown = np.zeros(3 * layers * size, np.float32), np.empty(size, np.float32)
     bias, more = biases.reshape(-1), np.zeros(biases.size, np.float32)
     more[: len(offset)] = offset
+    live = silent(channels, pitch)
     for place in due(channels, first, stop):
-        layer, y, goal = place[0], place[1], place[3] * size
+        layer, y, number = place[0], place[1], place[3]
+        goal = number * size + 1
         if y < 0 or y >= h:
-            clear(rows, goal, size)
+            clear(live, number)
         elif layer < 0:
             for c in range(channels[0, 0]):
-                to = goal + c * pitch + 1
+                to = goal + c * pitch
                 rows[to : to + w] = x[c, y]
+            listen(rows, number, size, w, pitch, channels[0, 0], live)
         elif layer == layers - 1:
-            layer_row(rows, place, pitch, size, channels, weights, bias, more, LAST, shown, 0)
+            layer_row(rows, place, pitch, size, channels, live, weights, bias, more, LAST, shown, START)
             for c in range(channels[layer, 1]):
                 out[c, y] = shown[c * pitch : c * pitch + w]
         else:
             kind = MIDDLE if skips and layer else BENT
-            layer_row(rows, place, pitch, size, channels, weights, bias, more, kind, rows, goal + 1)
-            close(rows, goal + 1, w, pitch, channels[layer, 1])
+            layer_row(rows, place, pitch, size, channels, live, weights, bias, more, kind, rows, goal)
+            listen(rows, number, size, w, pitch, channels[layer, 1], live)

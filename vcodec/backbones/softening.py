@@ -8,6 +8,7 @@ by one of two binomial filters, in integers over 64 each way (AV1 has smooth int
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,9 @@ _PRIOR = (2.5, 0.5, 0.15, 0.15)  # of each source, beside its four neighbours': 
 _BITS = np.array([[math.log2((4 + sum(_PRIOR)) / (n + p)) for n in range(5)] for p in _PRIOR])
 _LITTLE = 3.0  # bits: what costs no more to code is left as it is
 _TURNS = 2
+_TOP = np.float32(255.0)
+_BESIDE: Any = np.int64(1)  # a plain number would have a loop compiled for itself
+_TILE = (16, 64)  # samples that are smoothed together
 
 
 @njit(cache=KEPT, nogil=True)
@@ -65,32 +69,102 @@ def smoothed(plane: Bytes, at: int, pitch: int, source: int, across: Wide, out: 
                 goal[c] = (total + s[c] + y[c] + np.int32(2048)) >> np.int32(12)
 
 
-def softened(planes: tuple[Tensor, Tensor], source: int) -> tuple[Tensor, Tensor]:
-    """Planes [B,1,H,W], [B,2,H/2,W/2] in 0..1 of the last frame -> of SOFT or BLURRED."""
-    luma, chroma = (_softened(p, source) for p in planes)
+def softened(
+    planes: tuple[Tensor, Tensor],
+    source: int,
+    vectors: Tensor | None = None,
+    shown: tuple[Bytes, Bytes] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Planes [B,1,H,W], [B,2,H/2,W/2] in 0..1 of the last frame -> of SOFT or BLURRED.
+
+    vectors [1,3,H/8,W/8], within what compensation allows: only what blocks of this source read is needed then.  shown:
+    the planes in bytes, [H,W] and [2,H/2,W/2], where they are known.
+    """
+    needed = None
+    if vectors is not None and len(vectors) == 1:
+        needed = np.ascontiguousarray(vectors[0].cpu().numpy())
+    known = (None, None) if shown is None else shown
+    luma, chroma = (_softened(p, s, source, needed, block) for p, s, block in zip(planes, known, (8, 4), strict=True))
     return luma, chroma
 
 
-def _softened(planes: Tensor, source: int) -> Tensor:
-    shown = planes.detach().float().cpu().numpy()
-    out, (h, w) = np.empty(shown.shape, np.uint8), shown.shape[-2:]
-    levels, across = np.empty((h + 2 * REACH, w + 2 * REACH), np.uint8), np.empty((h + 2 * REACH, w), np.int32)
-    for plane, to in zip(shown.reshape(-1, h, w), out.reshape(-1, h * w), strict=True):
-        _widen(plane, levels)
-        smoothed(levels.reshape(-1), REACH * (w + 2 * REACH) + REACH, w + 2 * REACH, source, across, to)
-    return torch.from_numpy(out).to(planes.device, planes.dtype).div_(255.0)
+def _softened(planes: Tensor, shown: Bytes | None, source: int, vectors: Ints | None, block: int) -> Tensor:
+    levels = (planes.detach() * 255.0 + 0.5).to(torch.uint8).cpu().contiguous().numpy() if shown is None else shown
+    out, (h, w) = np.empty(tuple(planes.shape), np.float32), planes.shape[-2:]
+    wanted = np.full((-(-h // _TILE[0]), -(-w // _TILE[1])), vectors is None)
+    if vectors is not None:
+        _reached(vectors, source, block, (h, w), wanted)
+    _soften(levels.reshape(-1, h, w), source, wanted, out.reshape(-1, h, w))
+    return torch.from_numpy(out).to(planes.device, planes.dtype)
 
 
 @njit(cache=KEPT, nogil=True)
-def _widen(plane: Floats, out: Bytes) -> None:
-    """Samples in 0..1 [h,w] -> 8-bit levels [h+2·REACH,w+2·REACH], edges repeated."""
-    h, w = plane.shape
-    for y in range(len(out)):
-        row, line = plane[min(max(y - REACH, 0), h - 1)], out[y]
-        to = line[REACH : REACH + w]
-        for c in range(w):
-            to[c] = np.int32(row[c] * np.float32(255.0) + np.float32(0.5))
-        line[:REACH], line[REACH + w :] = to[0], to[w - 1]
+def _reached(vectors: Ints, source: int, block: int, shape: tuple[int, int], out: npt.NDArray[np.bool_]) -> None:
+    """Tiles of a plane of this shape that filters read for blocks of a source, and for half of those beside them."""
+    phases = 32 // block
+    for y in range(vectors.shape[1]):
+        for x in range(vectors.shape[2]):
+            if vectors[2, y, x] == source:
+                top, left = y * block + vectors[0, y, x] // phases, x * block + vectors[1, y, x] // phases
+                first = min(max(top - block, 0), shape[0] - 1) // _TILE[0]
+                last = min(max(top + 2 * block, 0), shape[0] - 1) // _TILE[0]
+                begin = min(max(left - block, 0), shape[1] - 1) // _TILE[1]
+                end = min(max(left + 2 * block, 0), shape[1] - 1) // _TILE[1]
+                for i in range(first, last + 1):
+                    for j in range(begin, end + 1):
+                        out[i, j] = True
+
+
+@njit(cache=KEPT, nogil=True)
+def _soften(planes: Bytes, source: int, wanted: npt.NDArray[np.bool_], out: Floats) -> None:
+    """As ``smoothed``, planes [n,h,w], edges repeated: out, levels / 255, in the tiles wanted.
+
+    In floats, which hold these integers and are found many at a time; rows of a tile stand one behind the other, and
+    filters run over all of them at once.
+    """
+    _, h, w = planes.shape
+    high, pitch = _TILE[0] + 2 * REACH, _TILE[1] + 2 * REACH
+    wide, across = np.empty(high * pitch, np.float32), np.empty(high * pitch, np.float32)
+    for n in range(len(planes)):
+        for i in range(wanted.shape[0]):
+            for j in range(wanted.shape[1]):
+                if not wanted[i, j]:
+                    continue
+                top, left = i * _TILE[0] - REACH, j * _TILE[1] - REACH
+                inside = left >= 0 and left + pitch <= w
+                for r in range(high):
+                    row, line = planes[n, min(max(top + r, 0), h - 1)], wide[r * pitch : (r + 1) * pitch]
+                    if inside:
+                        near = row[left:]
+                        for c in range(pitch):
+                            line[c] = near[c]
+                    else:
+                        for c in range(pitch):
+                            line[c] = row[min(max(left + c, 0), w - 1)]
+                _binomial(wide, _BESIDE, source, across[REACH:-REACH])
+                _binomial(across, pitch, source, wide[REACH * pitch : -REACH * pitch])
+                for c in range(len(wide)):
+                    wide[c] = np.float32(np.int32((wide[c] + np.float32(2048.0)) * np.float32(1 / 4096))) / _TOP
+                right = min(left + pitch - REACH, w)
+                for r in range(REACH, min(high - REACH, h - top)):
+                    line, goal = wide[r * pitch + REACH :], out[n, top + r, left + REACH : right]
+                    for c in range(len(goal)):
+                        goal[c] = line[c]
+
+
+@njit(cache=KEPT, nogil=True)
+def _binomial(x: Floats, step: int, source: int, out: Floats) -> None:
+    """TAPS of a source times what lies ``step`` apart in x [n + 6·step], out [n]."""
+    n = len(out)
+    s, t, u, v = x[:n], x[step:], x[2 * step :], x[3 * step :]
+    left, right, last = x[4 * step :], x[5 * step :], x[6 * step :]
+    if source == SOFT:
+        for c in range(n):
+            out[c] = np.float32(32.0) * v[c] + np.float32(16.0) * (u[c] + left[c])
+    else:
+        for c in range(n):
+            near = np.float32(20.0) * v[c] + np.float32(15.0) * (u[c] + left[c])
+            out[c] = near + np.float32(6.0) * (t[c] + right[c]) + (s[c] + last[c])
 
 
 @njit(cache=KEPT, nogil=True)

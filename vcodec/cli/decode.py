@@ -34,7 +34,7 @@ def decode(
     ] = None,
     crf: Annotated[
         float, typer.Option("--crf", min=0, max=51, help="Quality of the x264 in .mp4; 0 is lossless.")
-    ] = 12.0,
+    ] = 12.5,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first damage; write nothing.")] = False,
     weights: options.Weights = None,
     device: options.Device = "auto",

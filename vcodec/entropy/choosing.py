@@ -12,7 +12,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["cheapest", "coded", "fill", "first_activity", "worthwhile"]
+__all__ = ["cheapest", "coded", "first_activity", "worthwhile"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -137,13 +137,3 @@ def coded(table: Floats, mask: npt.NDArray[np.bool_], activity: Ints, first: int
                     rows[n], places[n] = first + int(numbers[place]), place
                     n += 1
     return rows[:n].copy(), places[:n].copy()
-
-
-@njit(cache=KEPT, nogil=True)
-def fill(symbols: Ints, places: Ints, reach: int, out: Floats) -> int:
-    """Put the indices that symbols stand for in their flat places; gives how many symbols are escapes."""
-    far = 0
-    for i in range(len(symbols)):
-        out[places[i]] = symbols[i] - reach
-        far += symbols[i] > 2 * reach
-    return far

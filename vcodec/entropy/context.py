@@ -21,7 +21,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vcodec.entropy.eightbit import EightBitContext, fast_here
+from vcodec.entropy.bytelayers import fast_here
+from vcodec.entropy.eightbit import EightBitContext
 from vcodec.entropy.integer import (
     ACTIVATION_MAX,
     ACTIVATION_ONE,
@@ -173,7 +174,7 @@ class FrozenContext:
         self.known = FrozenConv([w["known"], w["again"]], [inputs, ACTIVATION_MAX], top["known"])
         self.head_b = FrozenConv([w["head_b"]], [ACTIVATION_MAX], top["head_b"])
         self.keys = FrozenKeyContext(keys) if keys else None
-        self._eight_bit = EightBitContext(w, self.offsets) if fast_here() else None
+        self.eight_bit = EightBitContext(w, self.offsets) if fast_here() else None
 
     def tensors(self) -> dict[str, Tensor]:
         """The integers it was made from."""
@@ -193,15 +194,15 @@ class FrozenContext:
         if self.keys is not None:
             self.keys.to(device)
         if device.type != "cpu":
-            self._eight_bit = None
+            self.eight_bit = None
 
     def _offset(self, name: str, k: int, kind: int, batch: int) -> Tensor:
         return self.offsets[name][kind, k].expand(batch, -1)
 
     def history(self, past: Tensor, rough: Tensor) -> Any:
         """What the previous indices [B,C,h,w] and the motion's roughness say, for step_a."""
-        if self._eight_bit is not None and len(past) == 1:
-            return self._eight_bit.history(past, rough)
+        if self.eight_bit is not None and len(past) == 1:
+            return self.eight_bit.history(past, rough)
         return self.past.sums(torch.cat([counts(past), rough], 1) * ACTIVATION_ONE, 1)
 
     def step_a(self, act: Tensor, history: Any, k: int, kind: int, active: bool = False) -> tuple[Tensor, Any]:
@@ -209,8 +210,8 @@ class FrozenContext:
 
         active: both steps' tables need only be valid where there is activity.
         """
-        if self._eight_bit is not None and not isinstance(history, Tensor):
-            return self._eight_bit.step_a(act, history, k, kind, active)
+        if self.eight_bit is not None and not isinstance(history, Tensor):
+            return self.eight_bit.step_a(act, history, k, kind, active)
         n = act.shape[0]
         total = self.past.sums(thermometer(act) * ACTIVATION_ONE) + history
         x = self.past.activations(total, self._offset("past", k, kind, n))
@@ -219,8 +220,8 @@ class FrozenContext:
 
     def step_b(self, known: Tensor, features: Any, k: int, kind: int) -> Tensor:
         """known: indices with step A filled in and zero elsewhere -> table numbers [B,C,h,w] (valid in step B)."""
-        if self._eight_bit is not None and not isinstance(features, Tensor):
-            return self._eight_bit.step_b(known, features, k, kind)
+        if self.eight_bit is not None and not isinstance(features, Tensor):
+            return self.eight_bit.step_b(known, features, k, kind)
         n = known.shape[0]
         y = self.known([counts(known) * ACTIVATION_ONE, features], self._offset("known", k, kind, n))
         return self.head_b([y], self._offset("head_b", k, kind, n), TABLES - 1, SUM_ONE // TABLE_STEP)

@@ -35,6 +35,7 @@ from vcodec.entropy.lattice import (
     code_quality,
     code_thumbnail,
 )
+from vcodec.entropy.listing import joined, kept
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLES
 from vcodec.entropy.steps import KeySteps, everywhere, merged, steps_of
 from vcodec.entropy.surroundings import Frame, past_of
@@ -43,6 +44,7 @@ from vcodec.entropy.trees import Trees, stumps
 from vcodec.errors import DamagedError
 from vcodec.grain import RANGE, rounded
 from vcodec.scale import LAMBDA, Quality, levels_of, step_at
+from vcodec.spots import Spots
 
 __all__ = ["INDEX_SYMBOLS", "FrameEntropy", "FrameState", "Plan", "index_class"]
 
@@ -67,7 +69,7 @@ class FrameState(NamedTuple):
     """What the next frame's contexts read."""
 
     number: int  # of the frame in its GOP
-    indices: Tensor  # [1,C,h,w] float, integer-valued
+    indices: Tensor | Spots  # [1,C,h,w] float, integer-valued
     activity: Ints  # [1,h/2,w/2]
     motion: Ints  # [3,h/2,w/2]: dy, dx, source
     flags: int = 0  # _LIGHT, _KEPT, _KEPT_LIGHT, _GREY
@@ -80,6 +82,7 @@ class Quantizer(Protocol):
     def step(self, level: Tensor, kind: Tensor, fine: int = 0) -> Tensor: ...
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor: ...
     def dequantize(self, index: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor: ...
+    def levels_of(self, index: Spots, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Spots: ...
     def bounds(self, k: int) -> tuple[int, int]: ...
 
 
@@ -208,16 +211,16 @@ class FrameEntropy:
         state: FrameState | None,
         k: int,
         fine: int,
-    ) -> tuple[Tensor, dict[str, Tensor], FrameState]:
-        """Read a frame of latent shape (C, 1, h, w)."""
+    ) -> tuple[Spots, dict[str, Tensor], FrameState]:
+        """Read a frame of latent shape (C, 1, h, w): its levels [1,C,h,w], side information, and what follows it."""
         c, _, h, w = shape
         port = ReadPort(reader, self.side_tables)
         side, act, motion = self._side(port, (h // 2, w // 2), None, None, state, k)
         index = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
         at = self._place(quantizer, state, k)
-        low, high = quantizer.bounds(k)
-        hat = quantizer.dequantize(index.clamp(low, high), at.level, at.kind, at.phase, fine)
-        return hat[:, :, None], side, FrameState(at.number, index, act[None], motion, _flags(side), _grain(side))
+        inside = index._replace(values=index.values.clip(*quantizer.bounds(k)))
+        hat = quantizer.levels_of(inside, at.level, at.kind, at.phase, fine)
+        return hat, side, FrameState(at.number, index, act[None], motion, _flags(side), _grain(side))
 
     def opening(self, shape: tuple[int, int, int, int]) -> FrameState:
         """What the first frame's contexts read where a GOP starts from a remembered picture; shape (C, 1, h, w)."""
@@ -341,19 +344,16 @@ class FrameEntropy:
         state: FrameState | None,
         rough: Tensor,
         k: int,
-    ) -> Tensor:
-        out = torch.zeros(1, *shape)
-        flat = out.numpy().reshape(-1)
-        steps = steps_of(self.net, None if state is None else state.indices, rough, out.shape, k)
-        activity = _tensor(act, self.device)[None]
-        for number, mask in enumerate(steps.masks):
-            table = steps.tables(number, activity, out.to(self.device))
-            rows, coded = choosing.coded(_array(table), mask, act, index_class(k) * TABLES)
-            symbols = reader.read(self.index_tables, rows)
-            if choosing.fill(symbols, coded, REACH, flat):
-                far = coded[symbols == ESCAPE]
-                flat[far] = reader.read_raw(far.size) - _RAW_ZERO
-        return out.to(self.device)
+    ) -> Spots:
+        steps = steps_of(self.net, None if state is None else state.indices, rough, (1, *shape), k)
+        activity, found = _tensor(act, self.device)[None], list[Spots]()
+        for number in range(len(steps.masks)):
+            rows, coded = steps.coded(number, activity, found, index_class(k) * TABLES)
+            places, values, far = kept(reader.read(self.index_tables, rows), coded, REACH)
+            if far:
+                values[values > REACH] = reader.read_raw(far) - _RAW_ZERO
+            found.append(Spots(places, values, (1, *shape)))
+        return joined(found)
 
 
 def _tensor(a: npt.NDArray[Any], device: torch.device) -> Tensor:

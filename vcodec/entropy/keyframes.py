@@ -17,7 +17,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vcodec.entropy.eightbit import EightBitStep, fast_here
+from vcodec.entropy.bytelayers import fast_here
+from vcodec.entropy.eightbit import EightBitStep
 from vcodec.entropy.integer import (
     ACTIVATION_MAX,
     ACTIVATION_ONE,

@@ -118,7 +118,7 @@ class LayerEntropy:
             plan = None
             if one.any():
                 plan = self.frames.choose(one, _nothing(one, memory), weight, quantizer, memory, k, fine)
-                plan = plan if plan.after.indices.any() else None
+                plan = plan if plan.chosen.indices.any() else None
             memory = memory if plan is None else plan.after
             plans.append(plan)
             hats.append(torch.zeros_like(one) if plan is None else plan.hat)
@@ -178,7 +178,8 @@ class LayerEntropy:
             before = _one(port, _FLAG + 2 * (n > 0) + before, None) & 1
             hat = torch.zeros(1, c, 1, h, w, device=self.frames.device)
             if before:
-                hat, _, memory = self.frames.read(reader, (c, 1, h, w), quantizer, memory, k, fine)
+                found, _, memory = self.frames.read(reader, (c, 1, h, w), quantizer, memory, k, fine)
+                hat = found.dense(self.frames.device)[:, :, None]
             hats.append(hat)
         side = {"paths": paths, "pictures": pictures, "sizes": sizes}
         return torch.cat(hats, 2), {name: torch.from_numpy(a)[None] for name, a in side.items()}, None

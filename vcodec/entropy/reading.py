@@ -92,6 +92,8 @@ def read_rows(
     count = np.uint64(len(words))
     done = 0  # starts are ends now
     for row in range(len(tables)):
+        if starts[row] == done:  # most tables have nothing here: they are not looked at
+            continue
         first, guess = row * size, row * size + guesses[row]
         least, most = flat[guess], flat[guess + 1]
         for place in range(done, starts[row]):

@@ -11,16 +11,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vcodec.entropy import choosing
 from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import FrozenKeyContext, key_steps
+from vcodec.entropy.listing import joined
 from vcodec.entropy.observed import first_step
+from vcodec.spots import Spots
 
 __all__ = ["KeySteps", "Steps", "everywhere", "merged", "steps_of"]
 
+Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
-def steps_of(net: FrozenContext, past: Tensor | None, rough: Tensor, shape: Sequence[int], k: int) -> Steps:
+def steps_of(net: FrozenContext, past: Tensor | Spots | None, rough: Tensor, shape: Sequence[int], k: int) -> Steps:
     """Of a frame of shape [1,C,h,w]; past: indices of the frame before, None in a keyframe."""
     if past is None and net.keys is not None:
         return KeySteps(net.keys, shape, k)
@@ -38,17 +42,38 @@ class Steps(Protocol):
 
     masks: list[Mask]
 
+    def coded(self, number: int, act: Tensor, known: Sequence[Spots], first: int) -> tuple[Ints, Ints]:
+        """As choosing.coded gives it of the step's tables; known: indices of each step before."""
+        before = joined(known).dense(act.device) if known else torch.zeros(1, *self.masks[0].shape, device=act.device)
+        table = self.tables(number, act, before)[0].contiguous().float().cpu().numpy()
+        return choosing.coded(table, self.masks[number], act[0, 0].cpu().numpy(), first)
+
     def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor: ...
 
 
-class TwoSteps:
+class TwoSteps(Steps):
     """Steps A and B of context.py."""
 
-    def __init__(self, net: FrozenContext, past: Tensor, rough: Tensor, k: int, kind: int) -> None:
+    def __init__(self, net: FrozenContext, past: Tensor | Spots, rough: Tensor, k: int, kind: int) -> None:
         self.masks = _two_masks(*past.shape[1:])
         self._net, self._k, self._kind = net, k, kind
-        self._history = net.history(past, rough)
+        self._quick = net.eight_bit if isinstance(past, Spots) else None
+        if self._quick is not None and isinstance(past, Spots):
+            self._history = self._quick.history_of(past, rough)
+        else:
+            self._history = net.history(past.dense(rough.device) if isinstance(past, Spots) else past, rough)
         self._features: Any = None
+
+    def coded(self, number: int, act: Tensor, known: Sequence[Spots], first: int) -> tuple[Ints, Ints]:
+        """See Steps."""
+        if self._quick is None:
+            return super().coded(number, act, known, first)
+        if number:
+            found = self._quick.found_b(known[0], self._features, self._k, self._kind)
+        else:
+            found, self._features = self._quick.found_a(act, self._history, self._k, self._kind, True)
+        _, h, w = self.masks[number].shape
+        return found.coded(h, w, number, first)
 
     def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
         """Step B is told only of A, which must have come before it."""
@@ -58,7 +83,7 @@ class TwoSteps:
         return table
 
 
-class KeySteps:
+class KeySteps(Steps):
     """Those of keyframes.py."""
 
     def __init__(self, net: FrozenKeyContext, shape: Sequence[int], k: int) -> None:

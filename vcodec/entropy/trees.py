@@ -24,6 +24,7 @@ Ints = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int32]
 FEATURE, THRESHOLD, NEXT = 0, 1, 2  # columns of a node; a leaf's threshold is the row of its table
 LEAF = -1  # in place of a feature
+_WALKS = 8  # down a tree at a time
 
 
 class Trees:
@@ -48,11 +49,14 @@ class Trees:
         if not sound:
             raise WeightsError("the trees of an entropy model are damaged: a node leads nowhere")
         self.nodes = nodes
+        # a walk that has come to a leaf stays there
+        self._ways = np.where(leaf[:, None], np.int32(np.iinfo(np.int32).max), nodes)
+        self._ways[leaf, FEATURE], self._ways[leaf, NEXT] = 0, np.flatnonzero(leaf)
 
     def rows(self, kind: str, seen: Small) -> Ints:
         """Rows of tables for what is seen [n,COLUMNS] around symbols of a kind."""
         out = np.empty(len(seen), np.int64)
-        _descend(self.nodes, KINDS.index(kind), seen, out)
+        _descend(self._ways, self.nodes[:, THRESHOLD], KINDS.index(kind), seen, out)
         return out
 
 
@@ -64,11 +68,22 @@ def stumps(first: int) -> npt.NDArray[np.int32]:
 
 
 @njit(cache=KEPT, nogil=True)
-def _descend(nodes: Small, root: int, seen: Small, out: Ints) -> None:
-    """Rows out [n]."""
-    for i in range(len(seen)):
-        at = root
-        while nodes[at, FEATURE] != LEAF:
-            further = 0 if seen[i, nodes[at, FEATURE]] <= nodes[at, THRESHOLD] else 1
-            at = nodes[at, NEXT] + further
-        out[i] = nodes[at, THRESHOLD]
+def _descend(ways: Small, rows: Small, root: int, seen: Small, out: Ints) -> None:
+    """Rows out [n] of the leaves that ways [N,3] end at: several walks at a time, none of which waits for another."""
+    flat, sight, width = ways.reshape(-1), seen.reshape(-1), seen.shape[1]
+    at = np.empty(_WALKS, np.uint64)
+    for first in range(0, len(seen), _WALKS):
+        count = min(_WALKS, len(seen) - first)
+        at[:] = np.uint64(root)
+        moving = True
+        while moving:
+            moving = False
+            for i in range(count):
+                node = at[i] * np.uint64(3)
+                value = sight[np.uint64((first + i) * width + flat[node])]
+                more = np.uint64(value > flat[node + np.uint64(THRESHOLD)])
+                further = np.uint64(flat[node + np.uint64(NEXT)]) + more
+                moving |= further != at[i]
+                at[i] = further
+        for i in range(count):
+            out[first + i] = rows[at[i]]

@@ -26,8 +26,8 @@ def create_video(
     *,
     overwrite: bool = False,
     container: str | None = None,
-    crf: float = 12.0,
-    preset: str = "veryfast",
+    crf: float = 12.5,
+    preset: str | None = None,
 ) -> VideoWriter:
     """Starts a video that is described by `info`; it appears under its name when closed, at once and whole.
 
@@ -37,7 +37,7 @@ def create_video(
     what `container` says.
     container: one of the suffixes (without the dot), or "png" for a folder; overrides the suffix.
     overwrite: whether a target that exists may be replaced.
-    crf, preset: of x264 (0 lossless .. 51).
+    crf, preset: of x264 (0 lossless .. 51); no preset: the fastest way that loses little.
 
     Raises OutputError (the target exists, cannot be written), MediaError (unknown suffix, impossible `info`).
     """
@@ -72,7 +72,7 @@ def create_video(
     return FlatWriter(path, str(path), info, y4m=kind == "y4m", overwrite=overwrite)
 
 
-def _stream(target: BinaryIO, name: str, info: VideoInfo, kind: str, crf: float, preset: str) -> VideoWriter:
+def _stream(target: BinaryIO, name: str, info: VideoInfo, kind: str, crf: float, preset: str | None) -> VideoWriter:
     if kind not in _STREAMED:
         raise MediaError(f"{name}: {kind!r} cannot be written to a stream; choose one of {', '.join(_STREAMED)}")
     if kind in FORMATS:

@@ -29,6 +29,8 @@ FORMATS = {"mp4": "mp4", "m4v": "mp4", "mov": "mov", "mkv": "matroska"}
 _CHROMA = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
 # How long packets of one stream may wait for another stream, in microseconds: bounds the memory.
 _INTERLEAVE = "2000000"
+# x264 as fast as frames are drawn: 7 ms of CPU a 480p frame where veryfast takes 17 and 10 % fewer bytes
+_QUICK = {"preset": "superfast", "x264-params": "bframes=0:cabac=0"}
 
 
 class MuxWriter(VideoWriter):
@@ -46,7 +48,7 @@ class MuxWriter(VideoWriter):
         container: str,
         overwrite: bool,
         crf: float,
-        preset: str,
+        preset: str | None,
     ) -> None:
         super().__init__(name, info)
         self._format = FORMATS[container]
@@ -77,7 +79,7 @@ class MuxWriter(VideoWriter):
             self.abort()
             raise
 
-    def _add_video(self, container: av.container.OutputContainer, crf: float, preset: str) -> VideoStream:
+    def _add_video(self, container: av.container.OutputContainer, crf: float, preset: str | None) -> VideoStream:
         info = self.info
         stream: VideoStream
         options = {"chroma_sample_location": _CHROMA[info.chroma_location]} if 0 < info.chroma_location < 7 else {}
@@ -88,7 +90,7 @@ class MuxWriter(VideoWriter):
         else:
             stream = container.add_stream("libx264", rate=info.fps)
             self._pixel_format = "yuv420p"
-            options |= {"crf": f"{crf:g}", "preset": preset}
+            options |= {"crf": f"{crf:g}"} | (_QUICK if preset is None else {"preset": preset})
             stream.thread_type = ThreadType.FRAME
             if info.width % 2 or info.height % 2:
                 self._pixel_format = "yuv444p"

@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.quantizers.levels import oriented_levels
+from vcodec.quantizers.levels import listed_levels, oriented_levels
 from vcodec.scale import between, level_of
+from vcodec.spots import Spots
 
 __all__ = ["ConditionalCodebook", "ConditionalConfig", "bounds"]
 
@@ -102,6 +103,15 @@ class ConditionalCodebook(nn.Module):
         places = size + 5 * torch.arange(len(shift), device=index.device).view(-1, 1, 1, 1)
         value = (index - index.sign() * shift.reshape(-1)[places]) * step
         return value * _orientation(index, phase) if oriented else value
+
+    def levels_of(self, index: Spots, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Spots:
+        """As dequantize, of indices of one frame as a list."""
+        shift, step = F.pad(between(self.pull, level, kind), (1, 1))[0], self.step(level, kind, fine)[0, :, 0, 0]
+        shifts, steps, turn = (t.detach().float().cpu().numpy() for t in (shift, step, 1 - 2 * (phase % 2)))
+        _, channels, h, w = index.shape
+        out = np.empty_like(index.values)
+        listed_levels(index.places, index.values, (channels, h, w), shifts, steps, turn, out)
+        return index._replace(values=out)
 
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor:
         """Latents in units of the step, on the codebook's own orientation."""

@@ -8,7 +8,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["oriented_levels"]
+__all__ = ["listed_levels", "oriented_levels"]
 
 Floats = npt.NDArray[np.float32]
 _SIZES = 5  # magnitudes whose levels are shifted
@@ -42,3 +42,25 @@ def oriented_levels(
                 level = (size - (less if size < _SIZES - 1 else beyond)) * steps
                 turned = level * (first if (x & 1) == 0 else -first)
                 found[x] = turned if value > 0 else -turned if value < 0 else np.float32(0.0)
+
+
+@njit(cache=KEPT, nogil=True)
+def listed_levels(
+    places: npt.NDArray[np.int64],
+    values: Floats,
+    shape: tuple[int, int, int],
+    shift: Floats,
+    step: Floats,
+    turn: Floats,
+    out: Floats,
+) -> None:
+    """As oriented_levels, of indices that are not 0: flat places [n] in a map [C,h,w], and values [n]; out [n]."""
+    _, h, w = shape
+    for i in range(len(places)):
+        place, value = places[i], values[i]
+        c, y, x = place // (h * w), place // w % h, place % w
+        size = abs(value)
+        less = shift[np.int64(min(size, np.float32(_SIZES - 1)))]
+        level = (size - less) * step[c]
+        turned = level * (turn[0] if (c + y + x) % 2 == 0 else -turn[0])
+        out[i] = turned if value > 0 else -turned if value < 0 else np.float32(0.0)

@@ -13,7 +13,7 @@ PACKAGE = Path(vcodec.__file__).parent
 # Lowest first; the names of one line are siblings. A folder is one name.
 LEVELS = [
     ["errors"],
-    ["grain", "helper", "lanes", "loops", "registry", "scale", "sources", "spots", "starting"],
+    ["evenness", "grain", "helper", "lanes", "loops", "registry", "scale", "sources", "spots", "starting"],
     ["bitstream", "media", "backbones", "quantizers", "entropy", "metrics"],
     ["codec"],
     ["checkpoint"],

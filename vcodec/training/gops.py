@@ -76,20 +76,21 @@ def _record(folder: Path, name: str, gop: int, path: Path) -> None:
 def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> npt.NDArray[np.int16]:
     """Vectors [T,3,h,w] that the encoder finds for a GOP; those of its first frame are zero."""
     found: list[npt.NDArray[np.int16]] = []
-    backbone: Any = codec.backbone
-    moved = backbone._moved
+    entropy: Any = codec.entropy
+    emit = entropy.emit
 
-    def watched(*args: Any) -> dict[str, Tensor]:
-        side: dict[str, Tensor] = moved(*args)
-        found.append(motion.dense_vectors(side["coarse"], side["choice"])[0].numpy().astype(np.int16))
-        return side
+    def watched(writer: SymbolWriter, plan: Any) -> None:
+        if "coarse" in plan.side:
+            vectors = motion.dense_vectors(plan.side["coarse"], plan.side["choice"])
+            found.append(vectors[0].numpy().astype(np.int16))
+        emit(writer, plan)
 
-    backbone._moved = watched
+    entropy.emit = watched
     try:
         for _ in coded_chunks(codec, luma, chroma, k, SymbolWriter()):
             pass
     finally:
-        backbone._moved = moved
+        entropy.emit = emit
     return np.stack([np.zeros_like(found[0]), *found])
 
 

@@ -124,7 +124,9 @@ def test_the_search_pays_for_its_vectors() -> None:
     nowhere, unit, found = costs.nowhere(best), unit_of(10.0), []
     for price in (1e9, 4.0):  # nothing pays at first
         matching.begin(now, reference.phases, still, nowhere, best, price, 0)
-        cost = settling.settle(now, reference.phases, best, nowhere, price, 0, unit, 2, 2)
+        sums = np.empty((4, 6))
+        settling.settle(now, reference.phases, best, nowhere, price, 0, unit, 2, 2, (0, 4), sums)
+        cost = sums.sum() + matching.VECTORS * price * costs.all_bits(best, nowhere, 0)
         found.append((matching.misses(now, reference.phases, best), cost))
     (before, most), (sums, least) = found
     assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum() and least < most
@@ -136,6 +138,19 @@ def test_the_search_pays_for_its_vectors() -> None:
         assert sums[y, x] == np.abs(here.astype(int) - there.astype(int)).sum()
 
 
+def test_rows_are_settled_alone() -> None:
+    """Some rows of blocks are settled without a change of the others, and cost less then; nothing else is said."""
+    clip = sliding(2, step=1)
+    planes, now = Reference.of(clip[:1]).phases, (clip[1, 0] * 255).round().to(torch.uint8).numpy()
+    best, sums = np.zeros((2, 4, 6), np.int64), np.full((4, 6), -1.0)
+    nowhere, unit = costs.nowhere(best), unit_of(10.0)
+    settling.settle(now, planes, best, nowhere, 4.0, 0, unit, 0, 0, (0, 4), sums)
+    before = sums.copy()
+    settling.settle(now, planes, best, nowhere, 4.0, 0, unit, 2, 2, (1, 3), sums)
+    assert best[:, 1:3].any() and not best[:, [0, 3]].any()
+    assert (sums[[0, 3]] == before[[0, 3]]).all() and sums[1:3].sum() < before[1:3].sum()
+
+
 @pytest.mark.parametrize("grain", GRAINS)
 def test_vectors_are_whole_grains(grain: int) -> None:
     """What the search finds at a grain are multiples of it, within the range, whatever it begins with."""
@@ -145,7 +160,7 @@ def test_vectors_are_whole_grains(grain: int) -> None:
     best, now = np.zeros((2, 4, 6), np.int64), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
     planes = Reference.of(clip[:1]).phases
     matching.begin(now, planes, others, others[0], best, 2.0, grain)
-    settling.settle(now, planes, best, others[0], 2.0, grain, unit_of(10.0), 2, 2)
+    settling.settle(now, planes, best, others[0], 2.0, grain, unit_of(10.0), 2, 2, (0, 4), np.empty((4, 6)))
     assert not (best % (1 << grain)).any() and np.abs(best).max() <= RANGE
     assert np.abs((rounded(best + (1 << grain >> 2), grain) << grain) - best).max() == 0
 

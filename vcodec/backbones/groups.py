@@ -88,16 +88,17 @@ def together(
     measure: tuple[float, float],
     turn: int,
     changed: Ints,
+    rows: tuple[int, int],
 ) -> None:
     """Give each group of size × size blocks, and those half a group further, one vector where that costs less in all.
 
-    As in matching.py; sums and plain [h,w] and changed [h+2,w+2] follow best [2,h,w].
+    Of rows[0] up to rows[1].  As in matching.py; sums and plain [h,w] and changed [h+2,w+2] follow best [2,h,w].
     """
-    h, w = best.shape[1:]
+    w, (first, stop) = best.shape[2], rows
     bids = np.empty(((size + 2) ** 2, 2), np.int64)
     old = np.empty((2, size, size), np.int64)
     for off in (0, size // 2):
-        for y in range(off, h - size + 1, size):
+        for y in range(first + off, stop - size + 1, size):
             for x in range(off, w - size + 1, size):
                 count = _bids(best, y, x, size, bids)
                 if count < 2:

@@ -57,14 +57,14 @@ _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), 
 
 
 @njit(cache=KEPT, nogil=True)
-def interpolate(wide: Bytes, taps: Ints, out: Bytes) -> None:
-    """wide [H+7,W+7], taps [4,8] over 64 -> out [16,H,W], every quarter sample (4·dy + dx), rounded to 8 bits."""
-    high, width = wide.shape
-    across = np.empty((high, width - 7), np.int32)
+def interpolate(wide: Bytes, taps: Ints, out: Bytes, first: int, stop: int) -> None:
+    """wide [H+7,W+7], taps [4,8] over 64 -> out [16,first:stop,W], every quarter sample (4·dy + dx), in 8 bits."""
+    width = wide.shape[1]
+    across = np.empty((stop - first + 7, width - 7), np.int32)
     for right in range(4):
         t0, t1, t2, t3, t4, t5, t6, t7 = taps[right].astype(np.int32)
-        for y in range(high):
-            line, goal = wide[y], across[y]
+        for y in range(stop - first + 7):
+            line, goal = wide[first + y], across[y]
             for x in range(width - 7):
                 goal[x] = (
                     line[x] * t0 + line[x + 1] * t1 + line[x + 2] * t2 + line[x + 3] * t3
@@ -72,8 +72,8 @@ def interpolate(wide: Bytes, taps: Ints, out: Bytes) -> None:
                 )  # fmt: skip
         for down in range(4):
             t0, t1, t2, t3, t4, t5, t6, t7 = taps[down].astype(np.int32)
-            for y in range(high - 7):
-                shown = out[4 * down + right, y]
+            for y in range(stop - first):
+                shown = out[4 * down + right, first + y]
                 a0, a1, a2, a3 = across[y], across[y + 1], across[y + 2], across[y + 3]
                 a4, a5, a6, a7 = across[y + 4], across[y + 5], across[y + 6], across[y + 7]
                 for x in range(width - 7):

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vcodec import helper
 from vcodec.backbones import costs, matching, quadrants, settling, softening
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.compiled import chosen
@@ -51,7 +52,10 @@ class Reference(NamedTuple):
         plane = levels(luma)[0, 0].cpu().numpy()
         wide = np.pad(plane, ((costs.PAD + 3, costs.PAD + 4),) * 2, mode="edge")
         phases = np.empty((16, *(n + 2 * costs.PAD for n in plane.shape)), np.uint8)
-        matching.interpolate(wide, LUMA_TAPS.numpy(), phases)
+        rows, taps = phases.shape[1], LUMA_TAPS.numpy()
+        upper = helper.begun(lambda: matching.interpolate(wide, taps, phases, 0, rows // 2))
+        matching.interpolate(wide, taps, phases, rows // 2, rows)
+        upper()
         return Reference(phases)
 
     @staticmethod
@@ -88,6 +92,8 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 _SOURCE_BITS = 3.0
 _FIRST = 1  # grain to try first in a GOP
 _TURNS = 2  # around all blocks
+_HALVED = 16  # rows of blocks: from there on halves of a frame are settled beside each other
+_SEAM = 4  # rows on each side of where they meet
 _HOPE = 1.01  # times the least cost: what a short look at another grain may find, and it still be tried
 
 
@@ -145,7 +151,23 @@ def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: f
         return costs.nowhere(known[0]) if past is None else rounded(past, grain) << grain
 
     def settled(vectors: Ints, grain: int, turns: int, grouped: int) -> float:
-        return settling.settle(now, planes, vectors, before(grain), price, grain, unit, turns, grouped)
+        """What the frame costs.  Halves of a large one are settled beside each other, then what lies at their seam."""
+        past, (rows, columns) = before(grain), vectors.shape[1:]
+        sums = np.empty((rows, columns))
+
+        def part(found: Ints, turns: int, grouped: int, first: int, stop: int) -> None:
+            settling.settle(now, planes, found, past, price, grain, unit, turns, grouped, (first, stop), sums)
+
+        if rows < _HALVED:
+            part(vectors, turns, grouped, 0, rows)
+        else:
+            middle, upper = rows // 2, vectors.copy()
+            top = helper.begun(lambda: part(upper, turns, grouped, 0, middle))
+            part(vectors, turns, grouped, middle, rows)
+            top()
+            vectors[:, :middle] = upper[:, :middle]
+            part(vectors, 1, 1, middle - _SEAM, middle + _SEAM)
+        return float(sums.sum()) + matching.VECTORS * price * costs.all_bits(vectors, past, grain)
 
     grain = _grain_of(past)
     best = np.empty_like(known[0])

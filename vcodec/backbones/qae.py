@@ -31,7 +31,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec import helper
 from vcodec.backbones import motion, softening
 from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, Listed, PlaneBackbone
 from vcodec.backbones.compensation import clamped, compensate
@@ -309,14 +308,13 @@ class QAE(PlaneBackbone):
         known = [(state.luma, state.chroma)]
         if state.memory[0] is not state.luma:
             known.append(state.memory)
-        as_it_is = helper.begun(lambda: motion.Reference.of(state.luma))
         light = torch.zeros(planes[0].shape[0], len(known), 4, dtype=torch.int64, device=planes[0].device)
         looks = (advice.lighter or state.scene, advice.lit or state.scene)
         for i, looked_at in enumerate(looks[: len(known)]):
             if looked_at:
                 light[:, i : i + 1] = fitted(planes, known[i : i + 1], worth)
         last, _ = weighted(*known[0], light[:, 0])
-        reference = motion.Reference.of(last) if light[:, 0].any() else as_it_is()
+        reference = motion.Reference.of(last)
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
         start = rough_motion(planes[0], state.luma)[0] if advice.start is None else advice.start
         coarse, choice, grain = motion.search(planes[0], reference, start, worth, step, beside, state.coarse)

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.costs import all_bits, coded, moved_to
+from vcodec.backbones.costs import coded, moved_to, plainly
 from vcodec.backbones.groups import GROUPS, together
-from vcodec.backbones.matching import VECTORS, borrow, ring, sizes_of, sums_of, visit
+from vcodec.backbones.matching import VECTORS, borrow, ring, sizes_of, visit
 from vcodec.loops import KEPT
 
 __all__ = ["CODING", "settle"]
@@ -34,8 +34,10 @@ def settle(
     unit: float,
     turns: int,
     grouped: int,
-) -> float:
-    """Better vectors best [2,h,w], by what coding costs; gives what the frame costs in all, in plain differences.
+    rows: tuple[int, int],
+    sums: Sums,
+) -> None:
+    """Better vectors best [2,h,w] in rows[0] up to rows[1], by what coding costs: sums [h,w] there, in the end.
 
     Goes round the blocks until nothing around a block has changed since its last turn.
 
@@ -44,17 +46,17 @@ def settle(
     """
     here, there, sizes = now.reshape(-1), planes.reshape(-1), sizes_of(now, planes)
     bit, measure = VECTORS * price, (unit, CODING * price)
-    h, w = best.shape[1:]
-    plain = sums_of(here, there, sizes, best, False)
-    sums = np.empty((h, w), np.float64)
-    for y in range(h):
+    (h, w), (first, stop) = best.shape[1:], rows
+    plain = np.empty((h, w), np.float64)
+    for y in range(first, stop):
         for x in range(w):
             moved = moved_to(sizes, y, x, best[0, y, x], best[1, y, x])
+            plain[y, x] = plainly(here, there, sizes, y, x, moved, False)
             sums[y, x] = coded(here, there, sizes, y, x, moved, np.inf, measure)
     bids = np.empty((9, 2), np.int64)
     changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn
     for turn in range(1, turns + 1):
-        for y in range(h):
+        for y in range(first, stop):
             for x in range(w):
                 last = 0
                 for i in range(3):
@@ -75,5 +77,4 @@ def settle(
             for size in GROUPS:
                 if size == GROUPS[0] and turn > 1:
                     continue  # large ones once
-                together(here, there, sizes, best, past, sums, plain, size, bit, grain, measure, turn, changed)
-    return float(sums.sum() + bit * all_bits(best, past, grain))
+                together(here, there, sizes, best, past, sums, plain, size, bit, grain, measure, turn, changed, rows)

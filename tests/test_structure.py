@@ -15,6 +15,8 @@ LEVELS = [
     ["errors"],
     ["evenness", "grain", "helper", "lanes", "loops", "registry", "scale", "sources", "spots", "starting"],
     ["bitstream", "media", "backbones", "quantizers", "entropy", "metrics"],
+    ["states"],
+    ["parsing"],
     ["codec"],
     ["checkpoint"],
     # the parts of api.py: file to file

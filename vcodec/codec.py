@@ -13,81 +13,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from queue import Queue
-from threading import Thread
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.base import Backbone, Grid, Latent, Listed, PlaneBackbone
+from vcodec.backbones.base import Backbone, Grid, Latent, PlaneBackbone
 from vcodec.backbones.base import BytePlanes as Planes
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
 from vcodec.evenness import Evenness
-from vcodec.scale import LAMBDA, USUAL, Quality, cascaded, level_of, step_at
-from vcodec.spots import Spots
+from vcodec.parsing import Parsing
+from vcodec.scale import LAMBDA, USUAL, Quality, cascaded, step_at
+from vcodec.states import Ahead, Payload, Settings, State
 
 __all__ = ["Codec", "Grid", "Parsing", "Payload", "Settings", "State"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a whole file is coded with; both sides need it."""
-
-    k: int
-    """codebook size, 2..256"""
-    fine: int = 0
-    """finer rate steps: the quantization step is scaled by 2^(−fine/32), −128..127"""
-    color_space: int = 2
-    """H.273 matrix of the planes; only codecs that see RGB ask for it"""
-    color_range: int = 0
-    """1 limited, 2 full range of the planes; likewise"""
-
-    def __post_init__(self) -> None:
-        level_of(self.k)
-        if not -128 <= self.fine <= 127:
-            raise InputError(f"fine = {self.fine} is out of range: choose -128 to 127")
-
-
-class Payload(NamedTuple):
-    """Coded bytes.
-
-    symbols: 0, their number is implied; bits: −Σ log2 p on the frozen tables; coded: symbols coded.
-    """
-
-    data: bytes
-    symbols: int
-    bits: float
-    coded: int = 0
-
-
-class State(NamedTuple):
-    """Causal memory from one step to the next.
-
-    steps: how many of the GOP lie behind; seen: what an encoder that looks ahead remembers of the source; quality: of
-    the last frame of a cascade.
-    """
-
-    backbone: Any
-    entropy: Any
-    steps: int
-    seen: Any = None
-    quality: Quality | None = None
-
-
-class Ahead(NamedTuple):
-    """advice: for each step of a clip, or none; seen: as State's, after it."""
-
-    advice: Sequence[Any]
-    seen: Any
 
 
 def physical_memory() -> int:
@@ -376,70 +322,3 @@ class Codec:
         finally:
             memory, quality = parsing.memory()
         return parts, State(inner, memory, parsing.steps, None, quality)
-
-
-class Parsing:
-    """A payload being read in a thread: each step's latent, then what the next payload's contexts read.
-
-    opening: the state of the networks where a GOP begins; sizes: frames of each step; steps: how many of the GOP lie
-    behind it then.
-    """
-
-    def __init__(
-        self,
-        codec: Codec,
-        reader: SymbolReader,
-        sizes: list[int],
-        shapes: list[tuple[int, ...]],
-        settings: Settings,
-        start: State | Parsing,
-    ) -> None:
-        self.opening = start.backbone if isinstance(start, State) else None
-        self.sizes = sizes
-        self.steps: int = start.steps + len(sizes)
-        self._read: Queue[tuple[Latent, int] | None] = Queue()
-        self._memory: Any = None
-        self._quality: Quality | None = None
-        self._failed: BaseException | None = None
-        self._thread = Thread(target=self._run, args=(codec, reader, shapes, settings, start), daemon=True)
-        self._thread.start()
-
-    def step(self) -> tuple[Latent, int]:
-        """The next step's latent and its K; raises what reading it raised, DamagedError for one."""
-        found = self._read.get()
-        if found is None:
-            self.memory()
-            raise DamagedError("a payload ends before its frames do")
-        return found
-
-    def memory(self) -> tuple[Any, Quality | None]:
-        """The entropy model's memory after the last step, and its quality; waits for it, raises what it raised."""
-        self._thread.join()
-        if self._failed is not None:
-            raise self._failed
-        return self._memory, self._quality
-
-    def _run(
-        self,
-        codec: Codec,
-        reader: SymbolReader,
-        shapes: list[tuple[int, ...]],
-        settings: Settings,
-        start: State | Parsing,
-    ) -> None:
-        helper.settled()
-        try:
-            memory, quality = (start.entropy, start.quality) if isinstance(start, State) else start.memory()
-            with torch.inference_mode():
-                for step, shape in enumerate(shapes, start.steps):
-                    if codec.backbone.cascade:
-                        quality = codec.entropy.read_quality(reader, quality)
-                    k, fine = codec.at(settings, step, USUAL if quality is None else quality)
-                    hat, side, memory = codec.entropy.read(reader, shape, codec.quantizer, memory, k, fine)
-                    latent = Listed(hat, side, codec.device) if isinstance(hat, Spots) else Latent(hat, side)
-                    self._read.put((latent, k))
-                reader.finish()
-            self._memory, self._quality = memory, quality
-        except BaseException as error:
-            self._failed = error
-        self._read.put(None)

@@ -218,8 +218,7 @@ class QAE(PlaneBackbone):
 
     @staticmethod
     def _bend(net: Stack, x: Tensor, level: Tensor, kind: int = KEY) -> Tensor:
-        out: Tensor = net(x, level, torch.full_like(level, kind, dtype=torch.int64))
-        return out * FINE
+        return net.in_halves(x, level, torch.full_like(level, kind, dtype=torch.int64)) * FINE
 
     def predicted(self, luma: Tensor, chroma: Tensor, level: Tensor, key: bool) -> Prediction:
         """Prediction of a frame from planes: of the thumbnail (key) or motion compensated; level [B]."""

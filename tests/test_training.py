@@ -124,7 +124,7 @@ def test_train_makes_a_codec_that_codes(footage: Path, tmp_path: Path, codec: st
     recipe = quick(tmp_path, codec)
     out = tmp_path / "model.safetensors"
     made = training.run([footage], out, codec=codec, recipe=recipe, minutes=0.02, quiet=True, device="cpu")
-    assert made["steps"] >= 3 and made["minutes"] >= 0.02
+    assert made["steps"] >= 1 and made["minutes"] >= 0.02
     model = load_codec(out)
     assert model.weights_sha256.hex() == made["sha256"]
     frame = np.zeros((32, 32), np.uint8)

@@ -116,6 +116,16 @@ def test_quarter_samples_are_exact() -> None:
             assert np.array_equal(phases[4 * down + right, inner, inner], wanted)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 4)])
+def test_whose_vector_a_block_takes(size: tuple[int, int]) -> None:
+    """The compiled loop gives each 8×8 block the vector that the tensors' list of candidates has for its choice."""
+    rng = np.random.default_rng(size[0])
+    coarse = torch.from_numpy(rng.integers(-255, 256, (2, 3, *size)))
+    choice = torch.from_numpy(rng.integers(0, 4, (2, 2 * size[0], 2 * size[1])))
+    found = motion.dense_vectors(coarse, choice)
+    assert found.dtype == torch.int64 and torch.equal(found.int(), motion.dense_vectors(coarse.int(), choice))
+
+
 def test_the_search_pays_for_its_vectors() -> None:
     """What settles costs no more than what it began with, and its sums are those of its vectors."""
     clip = sliding(2, step=1)

@@ -14,6 +14,7 @@ PACKAGE = Path(vcodec.__file__).parent
 LEVELS = [
     ["errors"],
     ["evenness", "grain", "helper", "lanes", "loops", "registry", "scale", "sources", "spots", "starting"],
+    ["choices"],
     ["bitstream", "media", "backbones", "quantizers", "entropy", "metrics"],
     ["states"],
     ["parsing"],

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,11 +67,10 @@ class Listed(Latent):
     def __init__(self, spots: Spots, side: dict[str, Tensor], device: torch.device) -> None:
         self.spots, self.side, self.weight, self.scratch, self._device = spots, side, None, None, device
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "values":
-            raise AttributeError(name)
-        self.values = self.spots.dense(self._device)[:, :, None]
-        return self.values
+    @cached_property
+    def values(self) -> Tensor:  # type: ignore[override]
+        """As a map."""
+        return self.spots.dense(self._device)[:, :, None]
 
 
 class Backbone(nn.Module, ABC):

@@ -18,7 +18,7 @@ from torch import Tensor
 from vcodec import lanes
 from vcodec.loops import KEPT
 
-__all__ = ["chosen", "compilable", "overlapped"]
+__all__ = ["compilable", "overlapped"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -30,23 +30,6 @@ def compilable(*planes: Tensor) -> bool:
     """Whether these loops serve such planes: here, in single precision, without gradients."""
     grad = torch.is_grad_enabled()
     return all(p.device.type == "cpu" and p.dtype == torch.float32 and not (grad and p.requires_grad) for p in planes)
-
-
-@njit(cache=KEPT, nogil=True)
-def chosen(coarse: Ints, choice: Ints, out: Ints) -> None:
-    """Vectors of 16×16 blocks [B,C,h,w] and whose each 8×8 block takes [B,2h,2w]: its vector, out [B,C,2h,2w]."""
-    batch, parts, h, w = coarse.shape
-    for b in range(batch):
-        for y in range(2 * h):
-            above = min(max((y >> 1) + 2 * (y & 1) - 1, 0), h - 1)
-            for x in range(2 * w):
-                row, column = y >> 1, x >> 1
-                if choice[b, y, x] & 2:
-                    row = above
-                if choice[b, y, x] & 1:
-                    column = min(max(column + 2 * (x & 1) - 1, 0), w - 1)
-                for c in range(parts):
-                    out[b, c, y, x] = coarse[b, c, row, column]
 
 
 @njit(cache=KEPT, nogil=True)

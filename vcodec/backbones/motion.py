@@ -23,8 +23,8 @@ from torch import Tensor
 from vcodec import helper
 from vcodec.backbones import costs, matching, quadrants, settling, softening
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
-from vcodec.backbones.compiled import chosen
 from vcodec.backbones.differences import unit_of
+from vcodec.choices import chosen
 from vcodec.grain import GRAINS, rounded
 
 __all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
@@ -80,7 +80,8 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
     """Vector of each 8×8 block [B,3,...] from coarse [B,3,h16,w16] and choice [B,2*h16,2*w16] in 0..3."""
     if all(maps.device.type == "cpu" and maps.dtype == torch.int64 for maps in (coarse, choice)):
         out = torch.empty(*coarse.shape[:2], *choice.shape[1:], dtype=torch.int64)
-        chosen(coarse.contiguous().numpy(), choice.contiguous().numpy(), out.numpy())
+        for frame in zip(coarse, choice, out, strict=True):
+            chosen(*(maps.contiguous().numpy() for maps in frame))
         return out
     candidates = neighbours(coarse)
     index = choice.long()[:, None, None].expand(-1, 1, coarse.shape[1], -1, -1)
@@ -92,8 +93,6 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 _SOURCE_BITS = 3.0
 _FIRST = 1  # grain to try first in a GOP
 _TURNS = 2  # around all blocks
-_HALVED = 16  # rows of blocks: from there on halves of a frame are settled beside each other
-_SEAM = 4  # rows on each side of where they meet
 _HOPE = 1.01  # times the least cost: what a short look at another grain may find, and it still be tried
 
 
@@ -151,23 +150,7 @@ def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: f
         return costs.nowhere(known[0]) if past is None else rounded(past, grain) << grain
 
     def settled(vectors: Ints, grain: int, turns: int, grouped: int) -> float:
-        """What the frame costs.  Halves of a large one are settled beside each other, then what lies at their seam."""
-        past, (rows, columns) = before(grain), vectors.shape[1:]
-        sums = np.empty((rows, columns))
-
-        def part(found: Ints, turns: int, grouped: int, first: int, stop: int) -> None:
-            settling.settle(now, planes, found, past, price, grain, unit, turns, grouped, (first, stop), sums)
-
-        if rows < _HALVED:
-            part(vectors, turns, grouped, 0, rows)
-        else:
-            middle, upper = rows // 2, vectors.copy()
-            top = helper.begun(lambda: part(upper, turns, grouped, 0, middle))
-            part(vectors, turns, grouped, middle, rows)
-            top()
-            vectors[:, :middle] = upper[:, :middle]
-            part(vectors, 1, 1, middle - _SEAM, middle + _SEAM)
-        return float(sums.sum()) + matching.VECTORS * price * costs.all_bits(vectors, past, grain)
+        return settling.settled(now, planes, vectors, before(grain), price, grain, unit, turns, grouped)
 
     grain = _grain_of(past)
     best = np.empty_like(known[0])

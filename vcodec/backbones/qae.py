@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from vcodec.backbones import motion, softening
 from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, Listed, PlaneBackbone
-from vcodec.backbones.compensation import clamped, compensate
+from vcodec.backbones.compensation import compensate
 from vcodec.backbones.drawing import Shown, draw, listed
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
@@ -280,8 +280,6 @@ class QAE(PlaneBackbone):
             luma, chroma = self.from_thumbnail(side["thumbnail"], side["offsets"])
         else:
             vectors = motion.dense_vectors(side["coarse"], side["choice"])
-            height, width = state.luma.shape[2:]
-            vectors = torch.cat([clamped(vectors, 8, (height, width)), vectors[:, 2:]], 1)
             last = weighted(state.luma, state.chroma, side["weights"][:, 0])
             references, source = [last], side["coarse"][:, 2]
             if source.any():

@@ -14,6 +14,7 @@ from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
 from vcodec.backbones.settling import CODING
 from vcodec.backbones.softening import REACH, smoothed
+from vcodec.choices import whose
 from vcodec.loops import KEPT
 from vcodec.sources import LAST, MEMORY
 
@@ -27,17 +28,9 @@ _OWN, _OTHER = 0.4, 3.0  # about what the choices cost, bits
 
 
 @njit(cache=KEPT, nogil=True)
-def _whose(y: int, x: int, choice: int, h: int, w: int) -> tuple[int, int]:
-    """The 16×16 block that an 8×8 block's choice names."""
-    by, bx = y >> 1, x >> 1
-    ny, nx = min(max(by + 2 * (y & 1) - 1, 0), h - 1), min(max(bx + 2 * (x & 1) - 1, 0), w - 1)
-    return (ny if choice >= 2 else by), (nx if choice & 1 else bx)
-
-
-@njit(cache=KEPT, nogil=True)
 def _own_again(coarse: Ints, y: int, x: int, choice: int) -> bool:
     """Whether a choice names what the first one does: that stands for both."""
-    cy, cx = _whose(y, x, choice, coarse.shape[1], coarse.shape[2])
+    cy, cx = whose(y, x, choice, coarse.shape[1], coarse.shape[2])
     by, bx = y >> 1, x >> 1
     return bool(
         coarse[0, cy, cx] == coarse[0, by, bx]
@@ -102,7 +95,7 @@ def _cheapest(
     for i in range(4):
         if i and _own_again(coarse, y, x, i):
             continue
-        cy, cx = _whose(y, x, i, coarse.shape[1], coarse.shape[2])
+        cy, cx = whose(y, x, i, coarse.shape[1], coarse.shape[2])
         source = coarse[2, cy, cx]
         if source == MEMORY:
             missed = _missed(here, begins, wide, beside, begins, wide, work, measure)
@@ -147,7 +140,7 @@ def reconsider(
     field = np.empty((2 * h, 2 * w, 3), np.int64)
     for y in range(2 * h):
         for x in range(2 * w):
-            cy, cx = _whose(y, x, out[y, x], h, w)
+            cy, cx = whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]
     # what the blocks above, below, left and right weigh
     parts = np.zeros((4, 8, 8), np.int16)
@@ -178,5 +171,5 @@ def reconsider(
                     smoothed(there, moved, planes.shape[2], source, room[0], room[1])
                     differences.add_share_8(around, share, room[1], 0, 8, part, 64 * side)
             out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, measure, room)
-            cy, cx = _whose(y, x, out[y, x], h, w)
+            cy, cx = whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]

@@ -9,17 +9,20 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones.costs import coded, moved_to, plainly
+from vcodec import helper
+from vcodec.backbones.costs import all_bits, coded, moved_to, plainly
 from vcodec.backbones.groups import GROUPS, together
 from vcodec.backbones.matching import VECTORS, borrow, ring, sizes_of, visit
 from vcodec.loops import KEPT
 
-__all__ = ["CODING", "settle"]
+__all__ = ["CODING", "settle", "settled"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 
+_HALVED = 16  # rows of blocks: from there on halves of a frame are settled beside each other
+_SEAM = 4  # rows on each side of where they meet
 CODING = 0.4  # of the price of a bit, for what coding costs beside vectors; by measurement
 
 
@@ -78,3 +81,36 @@ def settle(
                 if size == GROUPS[0] and turn > 1:
                     continue  # large ones once
                 together(here, there, sizes, best, past, sums, plain, size, bit, grain, measure, turn, changed, rows)
+
+
+def settled(
+    now: Bytes,
+    planes: Bytes,
+    best: Ints,
+    past: Ints,
+    price: float,
+    grain: int,
+    unit: float,
+    turns: int,
+    grouped: int,
+) -> float:
+    """As settle, of all rows; gives what the frame costs in all, in plain differences.
+
+    Halves of a large frame are settled beside each other, each as if the other stood still, then what lies at their
+    seam.
+    """
+    sums, rows = np.empty(best.shape[1:]), best.shape[1]
+
+    def part(found: Ints, turns: int, grouped: int, first: int, stop: int) -> None:
+        settle(now, planes, found, past, price, grain, unit, turns, grouped, (first, stop), sums)
+
+    if rows < _HALVED:
+        part(best, turns, grouped, 0, rows)
+    else:
+        middle, upper = rows // 2, best.copy()
+        top = helper.begun(lambda: part(upper, turns, grouped, 0, middle))
+        part(best, turns, grouped, middle, rows)
+        top()
+        best[:, :middle] = upper[:, :middle]
+        part(best, 1, 1, middle - _SEAM, middle + _SEAM)
+    return float(sums.sum()) + VECTORS * price * all_bits(best, past, grain)

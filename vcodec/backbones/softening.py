@@ -77,8 +77,8 @@ def softened(
 ) -> tuple[Tensor, Tensor]:
     """Planes [B,1,H,W], [B,2,H/2,W/2] in 0..1 of the last frame -> of SOFT or BLURRED.
 
-    vectors [1,3,H/8,W/8], within what compensation allows: only what blocks of this source read is needed then.  shown:
-    the planes in bytes, [H,W] and [2,H/2,W/2], where they are known.
+    vectors [1,3,H/8,W/8]: only what blocks of this source read is needed then, and that is of the edge where a vector
+    leads farther out than compensation goes.  shown: the planes in bytes, [H,W] and [2,H/2,W/2], where they are known.
     """
     needed = None
     if vectors is not None and len(vectors) == 1:

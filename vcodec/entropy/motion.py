@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from vcodec.choices import chosen
 from vcodec.loops import KEPT
 
 __all__ = ["roughness"]
@@ -17,19 +18,11 @@ Ints = npt.NDArray[np.int64]
 def roughness(coarse: Ints, choice: Ints, limits: Ints, out: npt.NDArray[np.float32]) -> None:
     """Maps out [n,h,w]: 1 where a neighbour's vector differs by one of n limits or more, as observed.roughness has it.
 
-    coarse [2+,h/2,w/2]: vectors of 16×16 blocks; choice [h,w]: which of four each 8×8 block takes, as motion
-    compensation lists them: its own, that of the block beside it, above or below, and across.
+    coarse [2+,h/2,w/2]: vectors of 16×16 blocks; choice [h,w]: which of four each 8×8 block takes (vcodec/choices.py).
     """
     h, w = choice.shape
-    vectors = np.empty((2, h, w), np.int64)
-    for y in range(h):
-        for x in range(w):
-            row, column = y >> 1, x >> 1
-            if choice[y, x] & 2:
-                row = min(max(row + 2 * (y & 1) - 1, 0), coarse.shape[1] - 1)
-            if choice[y, x] & 1:
-                column = min(max(column + 2 * (x & 1) - 1, 0), coarse.shape[2] - 1)
-            vectors[0, y, x], vectors[1, y, x] = coarse[0, row, column], coarse[1, row, column]
+    vectors = np.empty((len(coarse), h, w), np.int64)
+    chosen(coarse, choice, vectors)
     for y in range(h):
         for x in range(w):
             most = 0

@@ -57,11 +57,14 @@ class TwoSteps(Steps):
     def __init__(self, net: FrozenContext, past: Tensor | Spots, rough: Tensor, k: int, kind: int) -> None:
         self.masks = _two_masks(*past.shape[1:])
         self._net, self._k, self._kind = net, k, kind
-        self._quick = net.eight_bit if isinstance(past, Spots) else None
-        if self._quick is not None and isinstance(past, Spots):
-            self._history = self._quick.history_of(past, rough)
+        self._quick = None
+        if not isinstance(past, Spots):
+            self._history = net.history(past, rough)
+        elif net.eight_bit is None:
+            self._history = net.history(past.dense(rough.device), rough)
         else:
-            self._history = net.history(past.dense(rough.device) if isinstance(past, Spots) else past, rough)
+            self._quick = net.eight_bit
+            self._history = self._quick.history_of(past, rough)
         self._features: Any = None
 
     def coded(self, number: int, act: Tensor, known: Sequence[Spots], first: int) -> tuple[Ints, Ints]:

@@ -38,6 +38,7 @@ class StandIn:
     chunk_frames = 8
     lead_frames = 0
     step_frames = 1
+    abreast = True
 
     def __init__(self, name: str = "standin", seed: bytes = b"0", delay: float = 0.0) -> None:
         self.name = name

@@ -22,6 +22,7 @@ LEVELS = [
     ["checkpoint"],
     # the parts of api.py: file to file
     ["pipeline", "output", "models", "encoding", "decoding", "importing"],
+    ["gops"],
     ["search", "latents"],
     ["vaefile"],
     ["passes"],

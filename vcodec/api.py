@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vcodec import bitstream, media
+from vcodec import bitstream, helper, media
 from vcodec.decoding import Decoding, Picture, Span, Trim, find_span, video_info
 from vcodec.encoding import DEFAULT_GOP, Coding, Footage
 from vcodec.errors import DamagedError, UsageError
@@ -68,7 +68,8 @@ def encode(
     keyframe to keyframe; scene_cuts: begin one at each cut as well. effort: 0..9, how often more an encoder
     that predicts from decoded frames looks at what a frame's latent decodes to, and mends it: slower, fewer
     bytes, the same format. start, duration: seconds. fps: rate of a source without times. weights: a checkpoint
-    file in place of the bundled one. threads: of torch, in this process from now on. max_memory: bytes that the
+    file in place of the bundled one. threads: of torch, in this process from now on; as many GOPs are coded beside each
+    other, by default as there are cores. max_memory: bytes that the
     networks of a video VAE may take, beside their weights; pictures that need more are refused before anything is
     allocated (default: what the machine has).
 
@@ -89,6 +90,7 @@ def encode(
         Settings(k=DEFAULT_K if k is None else k, fine=fine),
         gop,
         scene_cuts,
+        threads or helper.cores(),
     )
     checkpoint = weights_data(coding.codec) if embed_weights else b""
     coding.codec.max_memory, coding.codec.effort = max_memory, effort

@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from vcodec import helper
 from vcodec.datasets.footage import video_files
 from vcodec.errors import BatchError, OutputError, UsageError, VcodecError
 
@@ -105,6 +106,8 @@ def _outcomes(tasks: list[Task], workers: int, options: dict[str, Any]) -> Itera
             yield task, _encode(task, options)
         return
     left = list(tasks)
+    if options.get("threads") is None:
+        options = options | {"threads": max(1, helper.cores() // workers)}
     with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
         running: dict[Future[dict[str, Any] | str], Task] = {pool.submit(_encode, t, options): t for t in left}
         while running:

@@ -79,6 +79,11 @@ class Codec:
         """Frames of a regular step."""
         return self.backbone.step_frames
 
+    @property
+    def abreast(self) -> bool:
+        """Whether GOPs may be coded beside each other: on a CPU, where what a step takes is of no account."""
+        return self.device.type == "cpu" and not self.backbone.memory_bound(self.step_frames, 16, 16)
+
     def to(self, device: str | torch.device) -> Codec:
         """Move networks to a device."""
         self.device = torch.device(device)

@@ -1,19 +1,17 @@
-"""Frames to chunk records, and chunk records to a file: from `media` to `bitstream`."""
+"""What is to be coded and how, and coded chunks to a file; gops.py codes them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vcodec import bitstream, media
 from vcodec.errors import InputError
-from vcodec.media.scenes import CutDetector
 from vcodec.media.survey import Survey, survey_source
 
 if TYPE_CHECKING:
@@ -26,13 +24,10 @@ __all__ = [
     "Footage",
     "RateChangedError",
     "RecordWriter",
-    "code_frames",
     "file_header",
 ]
 
 DEFAULT_GOP = 128
-
-Item: TypeAlias = "media.Frame | media.AudioPacket"
 
 
 @dataclass(frozen=True)
@@ -74,13 +69,15 @@ class Footage:
 class Coding:
     """How frames become chunks.
 
-    gop: most frames from one keyframe to the next. scene_cuts: begin a GOP at each cut of the footage.
+    gop: most frames from one keyframe to the next. scene_cuts: begin a GOP at each cut of the footage. abreast: GOPs
+    that may be coded beside each other, which changes no byte.
     """
 
     codec: Codec
     settings: Settings
     gop: int = DEFAULT_GOP
     scene_cuts: bool = True
+    abreast: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.gop <= 65535:
@@ -105,81 +102,6 @@ class Coded:
     record: bitstream.VideoChunk
     frames: tuple[media.Frame, ...]
     settings: Settings
-
-
-class _Chunk(NamedTuple):
-    """Frames of one record, not yet coded; first_frame: its number."""
-
-    first_frame: int
-    keyframe: bool
-    frames: tuple[media.Frame, ...]
-
-
-def code_frames(items: Iterable[Item], coding: Coding) -> Iterator[Coded | media.AudioPacket]:
-    """Code frames chunk by chunk, holding two chunks of them at a time; audio packets pass through at once.
-
-    A GOP begins with the first frame, after `gop` frames, and at each scene cut; its first chunk is coded
-    with an empty state.  While a chunk is coded, a thread beside looks ahead in the next.
-    """
-    codec, settings = coding.codec, coding.settings
-    state = seen = None
-
-    def prepared(chunk: _Chunk) -> tuple[Any, Any]:
-        nonlocal seen
-        clip = codec.to_clip([frame.planes for frame in chunk.frames], settings)
-        seen = codec.look_ahead(clip, None if chunk.keyframe else seen, settings)
-        return clip, seen
-
-    def coded(chunk: _Chunk, job: Future[tuple[Any, Any]]) -> Coded:
-        nonlocal state
-        clip, ahead = job.result()
-        payload, state = codec.compress(clip, None if chunk.keyframe else state, settings, ahead)
-        record = bitstream.VideoChunk(
-            first_frame=chunk.first_frame,
-            frames=len(chunk.frames),
-            keyframe=chunk.keyframe,
-            payload=payload.data,
-            symbols=payload.symbols,
-        )
-        return Coded(record, chunk.frames, settings)
-
-    waiting: list[tuple[_Chunk, Future[tuple[Any, Any]]]] = []
-    with ThreadPoolExecutor(1, "vcodec-ahead") as beside:
-        for item in _chunks(items, coding):
-            if isinstance(item, media.AudioPacket):
-                yield item
-                continue
-            waiting.append((item, beside.submit(prepared, item)))
-            if len(waiting) == 2:
-                yield coded(*waiting.pop(0))
-        for last in waiting:
-            yield coded(*last)
-
-
-def _chunks(items: Iterable[Item], coding: Coding) -> Iterator[_Chunk | media.AudioPacket]:
-    """Frames, chunk by chunk."""
-    first, length = 0, 0  # of the next chunk: its number, and how many of its GOP lie behind
-    frames: list[media.Frame] = []
-    cuts = CutDetector()
-
-    def full() -> Iterator[_Chunk]:
-        nonlocal first, length, frames
-        if frames:
-            yield _Chunk(first, length == 0, tuple(frames))
-            first, length, frames = first + len(frames), length + len(frames), []
-
-    for item in items:
-        if isinstance(item, media.AudioPacket):
-            yield item
-            continue
-        cut = coding.scene_cuts and cuts.is_cut(item.planes[0])
-        if cut or length + len(frames) == coding.gop_frames:
-            yield from full()
-            length = 0
-        frames.append(item)
-        if len(frames) == coding.codec.chunk_frames + (0 if length else coding.codec.lead_frames):
-            yield from full()
-    yield from full()
 
 
 def file_header(

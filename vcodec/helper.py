@@ -7,20 +7,27 @@ shared with it; elsewhere the same calls are plain ones.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import local
+from threading import Lock, local
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["at_hand", "begun", "in_halves", "settled"]
+__all__ = ["at_hand", "begun", "cores", "in_halves", "settled"]
 
 T = TypeVar("T")
 _FEW = 16  # rows up to which halves are not worth it
 _here = local()
+_lock, _busy = Lock(), 0  # threads that have a helper at hand
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def settled() -> None:
@@ -37,22 +44,35 @@ def at_hand() -> Iterator[None]:
     outer = getattr(_here, "pool", None)
     with ThreadPoolExecutor(1, "vcodec-helper", settled) as pool:
         _here.pool = pool
+        _count(1)
         try:
             yield
         finally:
+            _count(-1)
             _here.pool = outer
+
+
+def _count(more: int) -> None:
+    global _busy
+    with _lock:
+        _busy += more
+
+
+def _idle() -> ThreadPoolExecutor | None:
+    """The calling thread's helper, where there is one and a core for it."""
+    return getattr(_here, "pool", None) if _busy < max(2, cores()) else None
 
 
 def begun(function: Callable[[], T]) -> Callable[[], T]:
     """Starts what gives a value when called; without a helper it is computed then."""
-    pool = getattr(_here, "pool", None)
+    pool = _idle()
     return function if pool is None else pool.submit(torch.inference_mode()(function)).result
 
 
 def in_halves(function: Callable[[Tensor], Tensor], x: Tensor, reach: int) -> Tensor:
     """function(x) [B,C,H,W], its top and bottom beside each other; a row depends on x's rows up to ``reach`` away."""
-    pool, rows = getattr(_here, "pool", None), x.shape[2]
-    if pool is None or rows <= _FEW or x.device.type != "cpu":
+    rows = x.shape[2]
+    if _idle() is None or rows <= _FEW or x.device.type != "cpu":
         return function(x)
     middle = rows // 2
     top = begun(lambda: function(x[:, :, : middle + reach]))

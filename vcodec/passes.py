@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from vcodec import bitstream
-from vcodec.encoding import Coded, Coding, Footage, RateChangedError, RecordWriter, code_frames, file_header
+from vcodec.encoding import Coded, Coding, Footage, RateChangedError, RecordWriter, file_header
 from vcodec.errors import InputError
+from vcodec.gops import code_frames
 from vcodec.output import null_output
 from vcodec.pipeline import Progress, ReadAhead, WriteBehind, call_aside, queue_depth
 from vcodec.search import PsnrMeter, Search

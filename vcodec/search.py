@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from vcodec.encoding import Coded, Coding, Footage, code_frames
+from vcodec.encoding import Coded, Coding, Footage
 from vcodec.errors import InputError, UsageError
+from vcodec.gops import code_frames
 from vcodec.metrics import Meter
 from vcodec.pipeline import Progress
 

@@ -23,19 +23,25 @@ class Steady(standin.StandIn):
     """
 
     swing = 0.0
+    abreast = False  # names are given in turn
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[list[Any]] = []
 
     def compress(self, clip: list[Any], state: Any, settings: Any, ahead: Any = None) -> tuple[standin.Payload, Any]:
         quality = settings.k**0.9 * 2 ** (settings.fine / 32)
         wave = 1 + self.swing * (float(clip[0][0].mean()) / 128 - 1)
         count = max(16, round(20 * quality * wave * (len(clip) + 9 * (state is None))))
         level = np.float64(255 * 10 ** (-min(60, 20 + 6 * math.log2(quality)) / 20)).tobytes()
-        self.sent = clip
-        return standin.Payload(level + bytes(count - 8), 0, 8.0 * count), True
+        name = len(self.sent).to_bytes(8, "little")
+        self.sent.append(clip)
+        return standin.Payload(level + name + bytes(count - 16), 0, 8.0 * count), True
 
     def decompress(self, payload: bytes, symbols: int, grid: Any, state: Any, settings: Any) -> tuple[list[Any], Any]:
         error = float(np.frombuffer(payload[:8], np.float64)[0])
         clip = []
-        for frame in self.sent:
+        for frame in self.sent[int.from_bytes(payload[8:16], "little")]:
             off = np.full(frame[0].size, math.floor(error))
             part = error**2 - math.floor(error) ** 2
             off[: round(frame[0].size * part / (2 * math.floor(error) + 1))] += 1

@@ -28,9 +28,12 @@ def test_each_index_is_the_cheapest_of_three(limits: tuple[int, int], share: flo
     table = rng.integers(0, TABLES, SHAPE).astype(np.float32)
     bits, price = bits_of(rng), rng.uniform(0.1, 3, SHAPE).astype(np.float32)
     activity = rng.integers(0, 3, (SHAPE[1] // 2, SHAPE[2] // 2))
-    out = np.full(SHAPE, 99, np.float32)
+    out = np.zeros(SHAPE, np.float32)
     mask = rng.random(SHAPE) < share
-    choosing.cheapest(u, limits, table, bits, price, activity, mask, out)
+    out[~mask] = 99
+    places = choosing.candidates(u, activity)
+    assert np.array_equal(places, np.flatnonzero((abs(u) >= 0.5) & (activity > 0).repeat(2, 0).repeat(2, 1)))
+    choosing.cheapest(u, places, limits, table, bits, price, activity, mask, out)
     for c, y, x in np.ndindex(*SHAPE):
         if not mask[c, y, x]:
             assert out[c, y, x] == 99

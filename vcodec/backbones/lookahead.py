@@ -13,17 +13,19 @@ import itertools
 import operator
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec.backbones import motion
+from vcodec.backbones.glances import relit, texture
 from vcodec.scale import USUAL, level_of, nominal_step
 
 __all__ = ["Advice", "Seen", "look_ahead", "rough_motion"]
 
 _PRICE = 8.0  # sum of absolute differences, in 8-bit levels, that a bit of rough motion is worth
-_LIGHT = 0.9  # of the difference between two frames is left without that of their means, where light has changed
 _HORIZON = 10  # frames that come after the chunk
 _STRENGTH = 0.7  # weight grows as (1 + use) to this power
 _USUAL = 6.0  # 1 + use of a block that weighs 1
@@ -63,14 +65,14 @@ class Seen(NamedTuple):
 
 def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
     """Advice for the frames [T,1,H,W], [T,2,H/2,W/2] of a chunk, in 0..1, and what the next chunk's wants of them."""
-    frames = luma if seen is None else torch.cat([seen.luma, luma])
+    frames = motion.levels(luma if seen is None else torch.cat([seen.luma, luma]))[:, 0].cpu().numpy()
     first = len(frames) - len(luma)  # of the chunk
     starts: list[Tensor] = []  # of each frame but the first
     missed: list[Tensor] = []
     last = None if seen is None else seen.vectors
     lighter = [False if seen is None else seen.lighter]
     for i in range(1, len(frames)):
-        last, left, changed = rough_motion(frames[i : i + 1], frames[i - 1 : i], last)
+        last, left, changed = _rough(frames[i], frames[i - 1], last)
         starts.append(last)
         missed.append(left[0])
         lighter.append(changed)
@@ -80,6 +82,7 @@ def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple
     flatness = USUAL.flatness
     if starts:
         weights = _weights(frames, starts, torch.stack(missed), first, _NOISE * nominal_step(level_of(k)))
+        weights = weights.to(luma.device)
         flatness = _flatness(weights, level_of(k))
     before = [
         None if seen is None else (seen.luma, seen.chroma),
@@ -87,7 +90,7 @@ def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple
     ]
     advice = [
         Advice(
-            v,
+            None if v is None else v.to(luma.device),
             weights[i : i + 1],
             any(lighter[max(0, i + first - 1) : i + first + 1]),
             lit[i + first],
@@ -99,11 +102,13 @@ def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple
     return advice, Seen(luma[-1:], chroma[-1:], last, lighter[-1], lit[-1])
 
 
-def _weights(frames: Tensor, starts: list[Tensor], missed: Tensor, first: int, noise: float) -> Tensor:
+def _weights(frames: npt.NDArray[np.uint8], starts: list[Tensor], missed: Tensor, first: int, noise: float) -> Tensor:
     """What squared error is worth [T,1,H/8,W/8] in frames[first:]."""
-    texture = F.avg_pool2d((frames[1:] - _spread(F.avg_pool2d(frames[1:], 8), 8)).abs(), 16)[:, 0] * 255.0
+    rough = np.empty(missed.shape, np.float32)
+    for frame, out in zip(frames[1:], rough, strict=True):
+        texture(frame, out)
     # how much of a block comes from the frame before
-    share = (1.0 - missed.square() / (texture.square() + noise**2)).clamp(0.0, 1.0)
+    share = (1.0 - missed.square() / (torch.from_numpy(rough).square() + noise**2)).clamp(0.0, 1.0)
     use = _series(share[-1])
     uses = [use]
     for t in range(len(share) - 1, first - 1, -1):
@@ -130,12 +135,18 @@ def rough_motion(now: Tensor, last: Tensor, before: Tensor | None = None) -> tup
     Returns whole-sample vectors [1,2,H/16,W/16] in quarters, the mean absolute difference [1,H/16,W/16] that they
     leave, in 8-bit levels, and whether light has changed.
     """
-    off = now - last
-    change = off.mean((1, 2, 3), keepdim=True)
-    less = (off - change).abs().mean((1, 2, 3), keepdim=True) < _LIGHT * off.abs().mean((1, 2, 3), keepdim=True)
-    level = now - change * less  # as a whole it has become lighter or darker
-    vectors, left = motion.rough_start(level, last, before, _PRICE)
-    return vectors, left / 256.0, bool(less.any())
+    here, there = (motion.levels(plane)[0, 0].cpu().numpy() for plane in (now, last))
+    vectors, left, changed = _rough(here, there, before)
+    return vectors.to(now.device), left.to(now.device), changed
+
+
+def _rough(
+    now: npt.NDArray[np.uint8], last: npt.NDArray[np.uint8], before: Tensor | None
+) -> tuple[Tensor, Tensor, bool]:
+    """As rough_motion, of planes [H,W] in 8-bit levels; on the CPU."""
+    level, changed = relit(now, last)
+    vectors, sums = motion.rough_start(level, last, before, _PRICE)
+    return vectors, sums / 256.0, changed
 
 
 def _series(share: Tensor) -> Tensor:

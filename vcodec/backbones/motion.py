@@ -59,9 +59,9 @@ class Reference(NamedTuple):
         return Reference(phases)
 
     @staticmethod
-    def whole(luma: Tensor) -> Reference:
-        """luma [1,1,H,W] in 0..1, for vectors of whole samples only."""
-        return Reference(np.pad(levels(luma)[0, 0].cpu().numpy(), costs.PAD, mode="edge")[None])
+    def whole(luma: Bytes) -> Reference:
+        """luma [H,W], for vectors of whole samples only."""
+        return Reference(np.pad(luma, costs.PAD, mode="edge")[None])
 
 
 def neighbours(coarse: Tensor) -> Tensor:
@@ -96,19 +96,18 @@ _TURNS = 2  # around all blocks
 _HOPE = 1.01  # times the least cost: what a short look at another grain may find, and it still be tried
 
 
-def rough_start(now: Tensor, last: Tensor, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
+def rough_start(here: Bytes, there: Bytes, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
     """Whole-sample vectors [1,2,H/16,W/16] (int64) from one frame to the next, and the sums they leave [1,H/16,W/16].
 
-    now, last [1,1,H,W] in 0..1; before: vectors that may serve; price: 8-bit levels that a bit is worth.
+    here, there [H,W]: the next frame and the last; before: vectors that may serve; price: levels that a bit is worth.
     """
-    here, there = (levels(x)[0, 0].cpu().numpy() for x in (now, last))
     found = np.zeros((1 if before is None else 2, 2, here.shape[0] // 16, here.shape[1] // 16), np.int64)
     matching.coarse_start(here, there, min(6, min(here.shape) // 8), found[0])
     if before is not None:
         found[1] = before[0].cpu().numpy()
     best = np.empty_like(found[0])
-    sums = matching.refine_whole(here, Reference.whole(last).phases, found, best, price)
-    return torch.from_numpy(best)[None].to(now.device), torch.from_numpy(sums)[None].float().to(now.device)
+    sums = matching.refine_whole(here, Reference.whole(there).phases, found, best, price)
+    return torch.from_numpy(best)[None], torch.from_numpy(sums)[None].float()
 
 
 def _kept(sums: Tensor, best: Tensor, grain: int, still: Tensor, price: float) -> Tensor:

@@ -12,7 +12,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["cheapest", "coded", "first_activity", "worthwhile"]
+__all__ = ["candidates", "cheapest", "coded", "first_activity", "worthwhile"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -48,8 +48,28 @@ def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
 
 
 @njit(cache=KEPT, nogil=True)
+def candidates(u: Floats, activity: Ints) -> Ints:
+    """Flat places of latents [C,h,w] whose nearest level is not 0, where there is activity [h/2,w/2], in order."""
+    channels, h, w = u.shape
+    places, n = np.empty(u.size, np.int64), 0
+    for c in range(channels):
+        for y in range(h):
+            line, values = activity[y >> 1], u[c, y]
+            most = np.float32(0.0)
+            for x in range(w):
+                most = max(most, abs(values[x]))
+            if most < 0.5:
+                continue
+            for x in range(w):
+                places[n] = (c * h + y) * w + x
+                n += abs(values[x]) >= 0.5 and line[x >> 1] > 0
+    return places[:n].copy()
+
+
+@njit(cache=KEPT, nogil=True)
 def cheapest(
     u: Floats,
+    places: Ints,
     limits: tuple[int, int],
     table: Floats,
     bits: Floats,
@@ -58,31 +78,29 @@ def cheapest(
     mask: npt.NDArray[np.bool_],
     out: Floats,
 ) -> None:
-    """Indices out [C,h,w] where a mask is set; what it does not choose stays.
+    """Indices out [C,h,w] where a mask is set, of candidates; others stay.
 
     table: numbers [C,h,w], 0 allows only zero; bits [tables,2·reach+2]: of each symbol, the last an escape;
     price [C,h,w]; activity [h/2,w/2], 0 allows only zero.
     """
-    channels, h, w = u.shape
+    _, h, w = u.shape
     reach = bits.shape[1] // 2 - 1
-    for c in range(channels):
-        for y in range(h):
-            line, values = activity[y >> 1], u[c, y]
-            for x in range(w):
-                if not mask[c, y, x]:
-                    continue
-                value, best = values[x], np.float32(0.0)
-                if abs(value) >= 0.5 and line[x >> 1] and table[c, y, x] > 0:
-                    worth, cost = price[c, y, x], bits[int(table[c, y, x])]
-                    least = value * value + worth * cost[reach]
-                    nearest = min(max(np.rint(value), np.float32(limits[0])), np.float32(limits[1]))
-                    for less in range(2 if nearest != 0 else 0):
-                        index = nearest - less if nearest > 0 else nearest + less
-                        symbol = int(index) + reach if abs(index) <= reach else 2 * reach + 1
-                        bid = (value - index) * (value - index) + worth * cost[symbol]
-                        if bid < least or (bid == least and abs(index) > abs(best)):
-                            best, least = index, bid
-                out[c, y, x] = best
+    for place in places:
+        c, y, x = place // (h * w), place // w % h, place % w
+        if not mask[c, y, x]:
+            continue
+        value, best = u[c, y, x], np.float32(0.0)
+        if activity[y >> 1, x >> 1] and table[c, y, x] > 0:
+            worth, cost = price[c, y, x], bits[int(table[c, y, x])]
+            least = value * value + worth * cost[reach]
+            nearest = min(max(np.rint(value), np.float32(limits[0])), np.float32(limits[1]))
+            for less in range(2 if nearest != 0 else 0):
+                index = nearest - less if nearest > 0 else nearest + less
+                symbol = int(index) + reach if abs(index) <= reach else 2 * reach + 1
+                bid = (value - index) * (value - index) + worth * cost[symbol]
+                if bid < least or (bid == least and abs(index) > abs(best)):
+                    best, least = index, bid
+        out[c, y, x] = best
 
 
 @njit(cache=KEPT, nogil=True)

@@ -305,6 +305,7 @@ class FrameEntropy:
         act = np.empty((u.shape[1] // 2, u.shape[2] // 2), np.int64)
         index, kept = np.zeros_like(u), np.empty_like(act)
         choosing.first_activity(u, *limits, act)
+        places = choosing.candidates(u, act)
         steps = steps_of(self.net, None if state is None else state.indices, rough, wish.scaled.shape, k)
 
         def through(act: Ints) -> list[Tensor]:
@@ -313,7 +314,7 @@ class FrameEntropy:
             tables = []
             for number, mask in enumerate(steps.masks):
                 tables.append(steps.tables(number, _tensor(act, self.device)[None], _tensor(index, self.device)))
-                choosing.cheapest(u, limits, _array(tables[-1]), bits, price, act, mask, index)
+                choosing.cheapest(u, places, limits, _array(tables[-1]), bits, price, act, mask, index)
             return tables
 
         # a first look: indices fall to zero, blocks empty, and with them activity falls
@@ -321,7 +322,7 @@ class FrameEntropy:
             table = _array(merged(through(act), steps.masks))
         else:  # at the tables of step A alone
             table = _array(steps.tables(0, _tensor(act, self.device)[None], wish.scaled))
-            choosing.cheapest(u, limits, table, bits, price, act, everywhere(*u.shape), index)
+            choosing.cheapest(u, places, limits, table, bits, price, act, everywhere(*u.shape), index)
         choosing.worthwhile(u, index, table, bits, price, act, BLOCK_BITS, kept)
         # then for good, under the tables of what activity has become
         tables = through(kept)

@@ -1,0 +1,58 @@
+"""What a glance at 8-bit planes tells, compiled for this CPU: whether light has changed, and where there is texture."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from vcodec.loops import KEPT
+
+__all__ = ["relit", "texture"]
+
+Bytes = npt.NDArray[np.uint8]
+_LIGHT = 0.9  # of the difference between two frames is left without that of their means, where light has changed
+
+
+@njit(cache=KEPT, nogil=True)
+def _changed(now: Bytes, last: Bytes) -> float:
+    """How much lighter a plane [H,W] has become as a whole, levels; 0 where that explains little of how they differ."""
+    total, size = 0, 0
+    for y in range(now.shape[0]):
+        for x in range(now.shape[1]):
+            off = np.int32(now[y, x]) - np.int32(last[y, x])
+            total += int(off)
+            size += int(abs(off))
+    change, left = np.float32(total / now.size), 0.0
+    for y in range(now.shape[0]):
+        row = np.float32(0.0)
+        for x in range(now.shape[1]):
+            row += abs(np.float32(now[y, x]) - np.float32(last[y, x]) - change)
+        left += float(row)
+    return float(change) if left < _LIGHT * size else 0.0
+
+
+def relit(now: Bytes, last: Bytes) -> tuple[Bytes, bool]:
+    """A plane [H,W] in the light of the last one, and whether that is another."""
+    change = _changed(now, last)
+    if not change:
+        return now, False
+    return np.clip(np.rint(now - np.float32(change)), 0, 255).astype(np.uint8), True
+
+
+@njit(cache=KEPT, nogil=True)
+def texture(plane: Bytes, out: npt.NDArray[np.float32]) -> None:
+    """Mean distance of samples from the means of their 8×8 blocks, in each 16×16 block of a plane: out [H/16,W/16]."""
+    out[:] = 0
+    for y in range(2 * out.shape[0]):
+        for x in range(2 * out.shape[1]):
+            block = plane[8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
+            total = 0
+            for i in range(8):
+                for j in range(8):
+                    total += block[i, j]
+            off = 0
+            for i in range(8):
+                for j in range(8):
+                    off += abs(64 * block[i, j] - total)
+            out[y >> 1, x >> 1] += np.float32(off) / np.float32(64 * 256)

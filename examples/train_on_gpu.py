@@ -30,6 +30,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vcodec.backbones.layers import Stack
 from vcodec.backbones.qae import KEY
 from vcodec.checkpoint import Parts, assemble, load_codec, new_parts, save_codec
 from vcodec.codec import Codec
@@ -46,6 +47,7 @@ VALIDATION_KS = (2, 4, 8, 16, 32, 64, 128, 256)
 RATES = {"basis": 0.02, "loop_filter": 1.5, "codebook": 0.3}
 TRAINED = (*RATES, "context.")  # keyframes' networks among them are left out
 KEYS_OWN = ("refine", "analysis", "synthesis", "context.keys")
+Save = Callable[[dict[str, Tensor]], None]
 
 
 @dataclass(frozen=True)
@@ -230,8 +232,8 @@ class Training:
                 self.frame = merged
         self.groups[0] = None
 
-    def run(self, seconds: float, rate: float, said: float) -> None:
-        """Steps for so long, at least one."""
+    def run(self, seconds: float, rate: float, save: Save, said: float) -> None:
+        """Steps for so long, at least one; validates and saves every ``said`` seconds."""
         began = marked = time.monotonic()
         first, loss = self.step, math.nan
         while (now := time.monotonic()) < began + seconds or self.step == first:
@@ -241,13 +243,14 @@ class Training:
             loss = value if math.isnan(loss) else 0.98 * loss + 0.02 * value
             if now - marked > said:
                 self.say(f"{now - began:.0f} s, step {self.step}, loss {loss:.4f}, {self.usual:.3f}: {self.validate()}")
+                save(self.state())
                 marked = time.monotonic()
 
-    def go(self, seconds: float, save: Callable[[dict[str, Tensor]], None], said: float = 60.0) -> None:
-        """Train the networks for so long, then the contexts; saves after each."""
+    def go(self, seconds: float, save: Save, said: float) -> None:
+        """Train the networks for so long, then the contexts; saves after each, and every ``said`` seconds."""
         plan = self.plan
         self.say(f"0 s: {self.validate()}")
-        self.run((1 - plan.contexts) * seconds, plan.rate, said)
+        self.run((1 - plan.contexts) * seconds, plan.rate, save, said)
         with torch.no_grad():
             torch._foreach_copy_(self.networks, self.average)
         self.say(f"networks, step {self.step}: {self.validate()}")
@@ -257,13 +260,13 @@ class Training:
         self.every = [p.requires_grad_(True) for p in self.contexts]
         self.average, self.usual = [p.detach().clone() for p in self.every], math.nan
         self.optimizer, self.frame = self._adam([{"params": self.every, "share": 0.5}]), self.model
-        self.run(plan.contexts * seconds, plan.rate, said)
+        self.run(plan.contexts * seconds, plan.rate, save, said)
         self.say(f"end, step {self.step}: {self.validate()}")
         save(self.state())
 
 
 def grown(start: Codec, plan: Plan) -> Parts:
-    """The start's networks, with the plan's loop filter: grown from the start's, or a new one if it is smaller."""
+    """The start's networks, with the plan's loop filter: grown from the start's, or its strongest channels."""
     sizes = {"filter_width": plan.filter_width, "filter_layers": plan.filter_layers}
     parts = new_parts("qae", {**start.config, "backbone": start.config["backbone"] | sizes})
     mine, old = cast(Any, parts.backbone), cast(Any, start.backbone)
@@ -272,8 +275,28 @@ def grown(start: Codec, plan: Plan) -> Parts:
     else:
         kept = {n: t for n, t in old.state_dict().items() if not n.startswith("loop_filter")}
         mine.load_state_dict(kept, strict=False)
+        if plan.filter_layers == old.config.filter_layers:
+            narrowed(mine.loop_filter, old.loop_filter)
     parts.quantizer.load_state_dict(start.quantizer.state_dict())
     return parts
+
+
+@torch.no_grad()
+def narrowed(mine: Stack, old: Stack) -> None:
+    """Take over the channels of a wider stack that weigh most, by norms of what makes them and of what reads them."""
+    layers = [[s.first, *(cast(nn.Conv2d, m) for m in s.middle), s.last] for s in (mine, old)]
+    kept = torch.arange(old.first.in_channels)
+    for i, (conv, wide) in enumerate(zip(*layers, strict=True)):
+        before = kept
+        kept = torch.arange(wide.out_channels)
+        if wide is not old.last:
+            made, read = wide.weight, layers[1][i + 1].weight.transpose(0, 1)
+            strength = made.flatten(1).norm(dim=1) * read.flatten(1).norm(dim=1)
+            kept = strength.topk(conv.out_channels).indices.sort().values
+        conv.weight.copy_(wide.weight[kept][:, before])
+        cast(Tensor, conv.bias).copy_(cast(Tensor, wide.bias)[kept])
+        if i == 0:
+            mine.offset.table.copy_(old.offset.table[:, :, kept])
 
 
 def finished(state: dict[str, Tensor], start: Codec, contexts: bool) -> Codec:
@@ -309,7 +332,7 @@ def train(args: argparse.Namespace) -> None:
     run = Training(plan, start, material[0], material[1], lambda text: print(text, flush=True), state)
     if args.compile:
         run.compile()
-    run.go(60 * args.minutes - (time.monotonic() - began), lambda state: save_file(state, args.output))
+    run.go(60 * args.minutes - (time.monotonic() - began), lambda state: save_file(state, args.output), args.said)
 
 
 def count(args: argparse.Namespace) -> None:
@@ -342,6 +365,7 @@ def main() -> None:
     verb.add_argument("--filter", default="24x3", help="channels x layers of the loop filter")
     verb.add_argument("--state", type=Path, help="of a run, to go on from")
     verb.add_argument("--minutes", type=float, default=9.0, help="compiling is part of it")
+    verb.add_argument("--said", type=float, default=120.0, help="seconds between validations")
     verb.add_argument("--batch", type=int, default=Plan.batch)
     verb.add_argument("--crop", type=int, default=Plan.crop)
     verb.add_argument("--windows", type=int, nargs="+", default=Plan.windows)

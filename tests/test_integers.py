@@ -15,7 +15,6 @@ from tests.models import moving_frames, small_codec, small_trees
 from vcodec.backbones.motion import dense_vectors, neighbours
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
-from vcodec.entropy.bytelayers import fast_here
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
 from vcodec.entropy.eightbit import EightBitContext
 from vcodec.entropy.integer import FrozenConv
@@ -122,7 +121,6 @@ def test_tables_ignore_batch_and_precision() -> None:
         assert torch.equal(other.step_b(x, f, 32, 1).float(), table_b)
 
 
-@pytest.mark.skipif(not hasattr(torch, "_int_mm"), reason="this torch has no product of bytes")
 @pytest.mark.parametrize("size", [(2, 2), (36, 44), (4, 300)])
 def test_bytes_give_the_tables_of_floats(size: tuple[int, int]) -> None:
     """8-bit arithmetic gives the very table numbers that float32 gives, weights beyond a byte among them."""
@@ -149,7 +147,6 @@ def test_bytes_give_the_tables_of_floats(size: tuple[int, int]) -> None:
         assert torch.equal(quick.step_b(past, features, 32, kind)[0], table_b[0])
 
 
-@pytest.mark.skipif(not fast_here(), reason="tables are found everywhere")
 def test_tables_of_active_blocks_are_those_of_all() -> None:
     """Where only blocks of some activity are asked for, their tables are the same, and others' are 0."""
     torch.manual_seed(5)

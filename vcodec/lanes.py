@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
@@ -31,7 +32,8 @@ __all__ = [
 ]
 
 WIDE = 16  # floats in a vector
-ACROSS = 4  # vectors that stand side by side: samples of one row
+# vectors that stand side by side, samples of one row: as many as registers hold sums of, 6 rows of them
+ACROSS = 4 if get_host_cpu_features().get("avx512f") else 1
 _VECTOR = ir.VectorType(ir.FloatType(), WIDE)
 _FMA = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
 

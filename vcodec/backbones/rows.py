@@ -38,7 +38,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-_ROWS = 6  # output channels at a time: with four vectors side by side, 24 sums in 32 registers
+_ROWS = 6  # output channels at a time: with lanes.ACROSS vectors side by side, sums in 24 of 32 registers, or 12 of 16
 _TILE = lanes.ACROSS * lanes.WIDE
 ZERO = np.float32(0.0)
 # kinds of layers, and a place; for plain numbers loops would be compiled one by one

@@ -1,9 +1,9 @@
-"""The integer networks of context.py in 8-bit arithmetic, on CPUs that multiply bytes faster than floats.
+"""The integer networks of context.py and keyframes.py, compiled for this CPU, where there is something alone.
 
 Activations, 0..255, and weights are integers, so sums of their products in 32 bits are what float32 holds: the same
-tables, three to four times sooner.
+tables, ten times sooner.
 
-    bytes [h+2,w+2,C] ─► bytelayers.py ─► sums [n,O] ─► settle ─► bytes [n,O], or in their places  (0 is −128)
+    lists, levels ─► intlayers.py ─► sums ─► activations [h+2,w+2,C] ─► sums [n,O] ─► activations [n,C] ─► sums [n,O]
 
 Nothing is coded where activity is 0: where so asked, tables are found in the n places of other blocks alone.  Who
 decodes wants no map of them either, but a list of what is coded (spots.py).
@@ -20,40 +20,71 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.entropy.bytelayers import ZERO, Bytes, History, Layer, Places, Sums, edged, places_of
-from vcodec.entropy.integer import ACTIVATION_MAX, ACTIVATION_ONE, SUM_ONE, WEIGHT_ONE
-from vcodec.entropy.listing import counted, numbered
-from vcodec.entropy.observed import ACTIVITY_LEVELS, COUNT_MAX, TABLE_STEP, TABLES
+from vcodec.entropy.integer import ACTIVATION_MAX, SUM_ONE, WEIGHT_ONE
+from vcodec.entropy.intlayers import Activations, Dense, Levels, Listed, Places, Sums, fits, places_of, room, scanned
+from vcodec.entropy.listing import numbered
+from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLE_STEP, TABLES
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
 
-__all__ = ["EightBitContext", "EightBitStep"]
+__all__ = ["EightBitContext", "EightBitStep", "serves"]
 
 # sums are divided by powers of two, with rounding
 _SHIFT, _HALF = np.int32(WEIGHT_ONE.bit_length() - 1), np.int32(WEIGHT_ONE // 2)
 _TABLE_UNIT = SUM_ONE // TABLE_STEP
 _TABLE_SHIFT, _TABLE_HALF = np.int32(_TABLE_UNIT.bit_length() - 1), np.int32(_TABLE_UNIT // 2)
+_MARKS = ACTIVITY_LEVELS - 1
+_TOP = np.int32(ACTIVATION_MAX)
+
+Codes = npt.NDArray[np.uint8]
+
+
+def _codes(maps: int) -> npt.NDArray[np.int64]:
+    """Marks [levels,9+maps] of each level: activity, times what so many maps of 0 and 1 hold beside it."""
+    activity, beside = np.divmod(np.arange(ACTIVITY_LEVELS << maps), 1 << maps)
+    marks = [activity > i for i in range(_MARKS)]
+    return np.stack([*marks, *((beside >> i) & 1 for i in range(maps))], 1).astype(np.int64)
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle(sums: Sums, offset: Sums, out: Bytes) -> None:
-    """Sums [n,O] and an offset -> activations out [n,O], as FrozenConv.activations rounds."""
+def _settle(sums: Sums, offset: Sums, out: Activations) -> None:
+    """Sums [n,O] and an offset -> activations out [n or more,O], as FrozenConv.activations rounds."""
     for i in range(sums.shape[0]):
         for c in range(sums.shape[1]):
             value = (sums[i, c] + offset[c] + _HALF) >> _SHIFT
-            out[i, c] = min(max(value, np.int32(0)), np.int32(ACTIVATION_MAX)) + ZERO
+            out[i, c] = min(max(value, np.int32(0)), _TOP)
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle_all(sums: Sums, more: Sums, places: Places, offset: Sums, out: Bytes) -> None:
-    """As _settle, of sums [n,O] with those in their places of more [h·w,O]: out [h+2,w+2,O], others as they are."""
-    w = out.shape[1] - 2
+def _settle_beside(sums: Sums, more: Sums, places: Places, w: int, offset: Sums, out: Activations) -> None:
+    """As _settle, of sums [n,O] and those of more [(h+2)·(w+2),O] in their places."""
     for i in range(sums.shape[0]):
-        place = places[i]
-        row = out[place // w + 1, place % w + 1]
+        row = more[(places[i] // w + 1) * (w + 2) + places[i] % w + 1]
         for c in range(sums.shape[1]):
-            value = (sums[i, c] + more[place, c] + offset[c] + _HALF) >> _SHIFT
-            row[c] = min(max(value, np.int32(0)), np.int32(ACTIVATION_MAX)) + ZERO
+            value = (sums[i, c] + row[c] + offset[c] + _HALF) >> _SHIFT
+            out[i, c] = min(max(value, np.int32(0)), _TOP)
+
+
+@njit(cache=KEPT, nogil=True)
+def _settle_first(levels: Codes, rows: Sums, more: Sums, places: Places, offset: Sums, out: Activations) -> None:
+    """Activations of the first layer in places of out [h+2,w+2,O]: what the levels [h+2,w+2] around weigh, rows
+    [9,levels,O], beside sums more [(h+2)·(w+2),O] and an offset."""
+    wide, size = out.shape[1:]
+    w, count = wide - 2, rows.shape[1]
+    flat, total = rows.reshape(-1), np.empty(size, np.int32)
+    for place in places:
+        y, x = place // w, place % w
+        beside, row = more[(y + 1) * wide + x + 1], out[y + 1, x + 1]
+        for c in range(size):
+            total[c] = beside[c] + offset[c] + _HALF
+        for tap in range(9):
+            level = levels[y + tap // 3, x + tap % 3]
+            if level:
+                at = np.uint64((tap * count + level) * size)
+                for c in range(np.uint64(size)):
+                    total[c] += flat[at + c]
+        for c in range(size):
+            row[c] = min(max(total[c] >> _SHIFT, np.int32(0)), _TOP)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -67,48 +98,29 @@ def _number(sums: Sums, offset: Sums, places: Places, out: npt.NDArray[np.float3
 
 
 @njit(cache=KEPT, nogil=True)
-def _counted(index: npt.NDArray[np.float32], bits: Sums, out: Bytes) -> None:
-    """Magnitudes of indices [C,h,w] -> bytes out [h+2,w+2,C or more], which holds zeros.
-
-    bits [C,h,w]: the indices as they lie in memory; most rows hold nothing.
-    """
-    channels, h, w = index.shape
-    for y in range(h):
-        for c in range(channels):
-            some = np.int32(0)
-            for x in range(w):
-                some |= bits[c, y, x]
-            if some:
-                for x in range(w):
-                    if bits[c, y, x]:
-                        out[y + 1, x + 1, c] = int(min(abs(index[c, y, x]), np.float32(COUNT_MAX))) * ACTIVATION_ONE
-
-
-@njit(cache=KEPT, nogil=True)
-def _roughened(rough: npt.NDArray[np.float32], out: Bytes) -> None:
-    """Maps of 0 and 1 [R,h,w] -> the last channels of bytes out [h+2,w+2,C+R]."""
+def _levelled(act: npt.NDArray[np.int64], rough: npt.NDArray[np.float32], out: Codes) -> None:
+    """Activity [h/2,w/2] and maps of 0 and 1 [R,h,w] -> codes out [h+2,w+2], which holds zeros."""
     maps, h, w = rough.shape
-    first = out.shape[2] - maps
     for y in range(h):
         for x in range(w):
-            for c in range(maps):
-                out[y + 1, x + 1, first + c] = int(rough[c, y, x]) * ACTIVATION_ONE
-
-
-@njit(cache=KEPT, nogil=True)
-def _marked(act: npt.NDArray[np.int64], out: Bytes) -> None:
-    """Activity [h/2,w/2] -> out [h+2,w+2,9], one channel for each level reached."""
-    for y in range(2 * act.shape[0]):
-        for x in range(2 * act.shape[1]):
-            for i in range(out.shape[2]):
-                out[y + 1, x + 1, i] = ACTIVATION_ONE if act[y >> 1, x >> 1] > i else 0
+            code = act[y >> 1, x >> 1] << maps
+            for i in range(maps):
+                code += int(rough[i, y, x]) << i
+            out[y + 1, x + 1] = code
 
 
 class Features(NamedTuple):
-    """What step A leaves for step B: places, and activations there [n,width]."""
+    """What step A leaves for step B: places, and activations there [n or more,width]."""
 
     places: Places
-    values: Bytes
+    values: Activations
+
+
+class History(NamedTuple):
+    """What a frame before says: sums [(h+2)·(w+2),O] and the maps of 0 and 1 [R,h,w] beside it."""
+
+    sums: Sums
+    rough: npt.NDArray[np.float32]
 
 
 class Found(NamedTuple):
@@ -134,24 +146,20 @@ class EightBitContext:
     """As FrozenContext, of one frame on the CPU."""
 
     def __init__(self, weights: dict[str, Tensor], offsets: dict[str, Tensor]) -> None:
-        marks = ACTIVITY_LEVELS - 1
-        first = weights["past"]
-        self._marks, self._past = Layer.of(first[:, :marks], 0), Layer.of(first[:, marks:], 0)
-        self._deep, self._head_a = Layer.of(weights["deep"], ZERO), Layer.of(weights["head_a"], ZERO)
-        self._known, self._again = Layer.of(weights["known"], 0), Layer.of(weights["again"], ZERO)
-        self._head_b = Layer.of(weights["head_b"], ZERO)
-        bias = {"deep": self._deep, "head_a": self._head_a, "known": self._again, "head_b": self._head_b}
+        parts = torch.split(weights["past"], [_MARKS, weights["past"].shape[1] - _MARKS - len(ROUGH), len(ROUGH)], 1)
+        self._levels = Levels.of(torch.cat([parts[0], parts[2]], 1), _codes(len(ROUGH)))
+        self._past, self._known = Listed.of(parts[1]), Listed.of(weights["known"])
+        self._deep, self._head_a = Dense.of(weights["deep"]), Dense.of(weights["head_a"])
+        self._again, self._head_b = Dense.of(weights["again"]), Dense.of(weights["head_b"])
         self._offsets: dict[str, Sums] = {n: o.to(torch.int32).numpy() for n, o in offsets.items()}
-        for name, layer in bias.items():
-            self._offsets[name] = self._offsets[name] + layer.bias
 
     def history(self, past: Tensor, rough: Tensor) -> History:
         """As FrozenContext.history."""
-        return History(self._past, _observed(past, rough))
+        return self.history_of(scanned(past), rough)
 
     def history_of(self, past: Spots, rough: Tensor) -> History:
         """The same of indices as a list."""
-        return History(self._past, _listed(past, rough))
+        return History(self._past.sums(past), rough[0].contiguous().numpy())
 
     def step_a(self, act: Tensor, history: History, k: int, kind: int, active: bool = False) -> tuple[Tensor, Features]:
         """As FrozenContext.step_a."""
@@ -160,26 +168,21 @@ class EightBitContext:
 
     def found_a(self, act: Tensor, history: History, k: int, kind: int, active: bool) -> tuple[Found, Features]:
         """As step_a, where it was found."""
-        offset = {name: self._offsets[name][kind, k] for name in ("past", "deep", "head_a")}
-        maps, places, near = _levels(act, active)
-        x = _first(self._marks.sums(maps, near), history.at(near), near, offset["past"], maps)
-        deep = _activations(self._deep.sums(x, places), offset["deep"])
-        return Found(self._head_a.alone(deep), offset["head_a"], places), Features(places, deep)
+        one, two, three = (self._offsets[name][kind, k] for name in ("past", "deep", "head_a"))
+        places, x = _first(act, history, self._levels, one, active)
+        deep = _activations(self._deep.sums(x, places), two)
+        return Found(self._head_a.alone(deep, len(places)), three, places), Features(places, deep)
 
     def step_b(self, known: Tensor, features: Features, k: int, kind: int) -> Tensor:
         """As FrozenContext.step_b."""
-        found = self._found_b(_observed(known, known[:, :0]), features, k, kind)
-        return found.numbers(known.shape[2], known.shape[3])
+        return self.found_b(scanned(known), features, k, kind).numbers(known.shape[2], known.shape[3])
 
     def found_b(self, known: Spots, features: Features, k: int, kind: int) -> Found:
         """As step_b, where it was found, of indices as a list."""
-        return self._found_b(_listed(known, None), features, k, kind)
-
-    def _found_b(self, seen: Bytes, features: Features, k: int, kind: int) -> Found:
-        total = self._known.sums(seen, features.places)
-        total += self._again.alone(features.values)
-        y = _activations(total, self._offsets["known"][kind, k])
-        return Found(self._head_b.alone(y), self._offsets["head_b"][kind, k], features.places)
+        places, values = features
+        again, y = self._again.alone(values, len(places)), room(len(places), self._again.outputs)
+        _settle_beside(again, self._known.sums(known), places, known.shape[3], self._offsets["known"][kind, k], y)
+        return Found(self._head_b.alone(y, len(places)), self._offsets["head_b"][kind, k], places)
 
 
 class EightBitStep:
@@ -187,63 +190,40 @@ class EightBitStep:
 
     def __init__(self, weights: Sequence[Tensor], offsets: Sequence[Tensor]) -> None:
         """weights [O,I,k,k] of each; offsets [257,O] of each."""
-        marks = ACTIVITY_LEVELS - 1
         first, deep, head = weights
-        self._marks, self._known = Layer.of(first[:, :marks], 0), Layer.of(first[:, marks:], 0)
-        self._deep, self._head = Layer.of(deep, ZERO), Layer.of(head, ZERO)
-        biases = (0, self._deep.bias, self._head.bias)
-        self._offsets: list[Sums] = [
-            (o.to(torch.int32).numpy() + bias).astype(np.int32) for o, bias in zip(offsets, biases, strict=True)
-        ]
+        self._levels, self._known = Levels.of(first[:, :_MARKS], _codes(0)), Listed.of(first[:, _MARKS:])
+        self._deep, self._head = Dense.of(deep), Dense.of(head)
+        self._offsets: list[Sums] = [o.to(torch.int32).numpy() for o in offsets]
 
     def tables(self, act: Tensor, known: Tensor, k: int, active: bool) -> Tensor:
         """Table numbers [1,O,h,w] of the step's channels; active: where there is activity, and 0 elsewhere."""
         one, two, three = (o[k] for o in self._offsets)
-        maps, places, near = _levels(act, active)
-        seen = History(self._known, _observed(known, known[:, :0]))
-        x = _first(self._marks.sums(maps, near), seen.at(near), near, one, maps)
+        history = History(self._known.sums(scanned(known)), known[0, :0].contiguous().numpy())
+        places, x = _first(act, history, self._levels, one, active)
         deep = _activations(self._deep.sums(x, places), two)
-        return Found(self._head.alone(deep), three, places).numbers(*known.shape[2:])
+        return Found(self._head.alone(deep, len(places)), three, places).numbers(*known.shape[2:])
 
 
-def _levels(act: Tensor, active: bool) -> tuple[Bytes, Places, Places]:
-    """Activity [1,1,h/2,w/2] -> [h+2,w+2,9]; places in blocks of some activity, or all; and those up to one beside."""
-    levels = act[0, 0].numpy().astype(np.int64)
-    out = edged(2 * levels.shape[0], 2 * levels.shape[1], ACTIVITY_LEVELS - 1)
-    _marked(levels, out)
+def serves(*weights: Tensor) -> bool:
+    """Whether networks of such integer-valued weights can be had here."""
+    return all(fits(weight) for weight in weights)
+
+
+def _first(act: Tensor, history: History, levels: Levels, offset: Sums, active: bool) -> tuple[Places, Activations]:
+    """Places in blocks of some activity [1,1,h/2,w/2], or all; activations [h+2,w+2,O] there and beside, else 0."""
+    activity = act[0, 0].numpy().astype(np.int64)
+    h, w = 2 * activity.shape[0], 2 * activity.shape[1]
+    codes, out = np.zeros((h + 2, w + 2), np.uint8), np.zeros((h + 2, w + 2, len(offset)), np.int16)
+    rough = history.rough if len(history.rough) else np.empty((0, h, w), np.float32)
+    _levelled(activity, rough, codes)
     if not active:
-        levels[:] = 1
-    return out, places_of(levels, 0), places_of(levels, 1)
+        activity[:] = 1
+    _settle_first(codes, levels.rows, history.sums, places_of(activity, 1), offset, out)
+    return places_of(activity, 0), out
 
 
-def _first(sums: Sums, more: Sums, places: Places, offset: Sums, like: Bytes) -> Bytes:
-    """Sums [n,O] and more [h·w,O], in their places -> activations [h+2,w+2,O], 0 elsewhere; like [h+2,w+2,any]."""
-    out = edged(like.shape[0] - 2, like.shape[1] - 2, sums.shape[1], ZERO)
-    _settle_all(sums, more, places, offset, out)
-    return out
-
-
-def _activations(sums: Sums, offset: Sums) -> Bytes:
-    """Sums [n,O] -> [n,O]."""
-    out = np.empty(sums.shape, np.int8)
+def _activations(sums: Sums, offset: Sums) -> Activations:
+    """Sums [n,O] -> [n or more,O]."""
+    out = room(*sums.shape)
     _settle(sums, offset, out)
-    return out
-
-
-def _observed(index: Tensor, rough: Tensor) -> Bytes:
-    """Indices [1,C,h,w] and rough [1,R,h,w] as bytes [h+2,w+2,C+R]."""
-    out = edged(index.shape[2], index.shape[3], index.shape[1] + rough.shape[1])
-    given = index[0].contiguous().numpy()
-    _counted(given, given.view(np.int32), out)
-    _roughened(rough[0].contiguous().numpy(), out)
-    return out
-
-
-def _listed(index: Spots, rough: Tensor | None) -> Bytes:
-    """The same of indices as a list."""
-    _, channels, h, w = index.shape
-    out = edged(h, w, channels + (0 if rough is None else rough.shape[1]))
-    counted(index.places, index.values, COUNT_MAX, ACTIVATION_ONE, out)
-    if rough is not None:
-        _roughened(rough[0].contiguous().numpy(), out)
     return out

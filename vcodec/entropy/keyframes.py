@@ -17,8 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vcodec.entropy.bytelayers import fast_here
-from vcodec.entropy.eightbit import EightBitStep
+from vcodec.entropy.eightbit import EightBitStep, serves
 from vcodec.entropy.integer import (
     ACTIVATION_MAX,
     ACTIVATION_ONE,
@@ -152,7 +151,7 @@ class FrozenKeyContext:
         inputs = [ACTIVATION_ONE, COUNT_MAX * ACTIVATION_ONE]
         self._layers: list[tuple[FrozenConv, ...]] = []
         self._offsets: list[tuple[Tensor, ...]] = []
-        self._eight_bit: list[EightBitStep] = []
+        self._eight_bit: list[EightBitStep | None] = []
         for number in range(STEPS):
             weights = [tensors[f"{number}.{n}"].float() for n in _CONVS]
             offsets = tuple(tensors[f"{number}.offset.{n}"].float()[0] for n in _CONVS)
@@ -163,8 +162,7 @@ class FrozenKeyContext:
                 tuple(FrozenConv(s, t, int(o.abs().max())) for s, t, o in zip(shares, tops, offsets, strict=True))
             )
             self._offsets.append(offsets)
-            if fast_here():
-                self._eight_bit.append(EightBitStep(weights, offsets))
+            self._eight_bit.append(EightBitStep(weights, offsets) if serves(*weights) else None)
         self.width = len(tensors["0.first"])  # channels inside
         self.device = torch.device("cpu")
 
@@ -176,15 +174,16 @@ class FrozenKeyContext:
         self._offsets = [tuple(o.to(device) for o in offsets) for offsets in self._offsets]
         self.device = device
         if device.type != "cpu":
-            self._eight_bit = []
+            self._eight_bit = [None] * STEPS
 
     def tables(self, number: int, act: Tensor, known: Tensor, k: int, active: bool = False) -> Tensor:
         """activity [B,1,h/2,w/2]; known: indices of the steps before, zero elsewhere -> table numbers [B,C,h,w].
 
         They are valid in this step; active: they need only be where there is activity.
         """
-        if self._eight_bit and len(act) == 1:
-            found = self._eight_bit[number].tables(act, known, k, active)
+        quick = self._eight_bit[number]
+        if quick is not None and len(act) == 1:
+            found = quick.tables(act, known, k, active)
         else:
             first, deep, head = self._layers[number]
             one, two, three = (o[k].expand(len(act), -1) for o in self._offsets[number])

@@ -16,7 +16,7 @@ from numba import njit
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
 
-__all__ = ["counted", "joined", "kept", "numbered"]
+__all__ = ["joined", "kept", "numbered"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -96,13 +96,3 @@ def kept(symbols: Ints, places: Ints, reach: int) -> tuple[Ints, Floats, int]:
         count += value != 0
         far += value > reach
     return found[:count].copy(), values[:count].copy(), far
-
-
-@njit(cache=KEPT, nogil=True)
-def counted(places: Ints, values: Floats, most: int, one: int, out: npt.NDArray[np.int8]) -> None:
-    """Magnitudes of indices, up to a most, times one: bytes out [h+2,w+2,C or more], which holds zeros."""
-    h, w = out.shape[0] - 2, out.shape[1] - 2
-    for i in range(len(places)):
-        place = places[i] % (h * w)
-        size = min(abs(values[i]), np.float32(most))
-        out[place // w + 1, place % w + 1, places[i] // (h * w)] = np.int64(size) * one

@@ -1,0 +1,124 @@
+"""Sums of products of 16-bit integers in compiled loops, two products a lane: what CPUs without byte products do best.
+
+    pairs of a [rows, 2·k]  ·  pairs of weights [k, OUTPUTS, 2]  ─►  32-bit sums [rows, OUTPUTS]
+
+A tuple of lanes is what a loop holds in registers: twelve sums, two vectors of weights and a pair fit sixteen of them.
+Integers are exact in any order.  Arrays are flat, and nothing checks that a place is in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+__all__ = ["OUTPUTS", "ROWS", "add_pairs", "add_pairs_plainly", "put_sums", "zero_sums"]
+
+OUTPUTS, ROWS = 16, 6  # of a block of sums
+_SIZE = 8  # sums in a vector
+_BESIDE = OUTPUTS // _SIZE
+_SUMS, _SHORTS = ir.VectorType(ir.IntType(32), _SIZE), ir.VectorType(ir.IntType(16), 2 * _SIZE)
+_PRODUCTS = ir.FunctionType(_SUMS, [_SHORTS, _SHORTS])
+_NATIVE = "llvm.x86.avx2.pmadd.wd"  # what AVX2 has for it; LLVM does not find it by itself
+
+
+class _Sums(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name=f"Sums({_SIZE}xint32)")
+
+
+_sums = _Sums()
+
+
+@register_model(_Sums)
+class _SumsModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, fe_type: Any) -> None:
+        super().__init__(manager, fe_type, _SUMS)  # type: ignore[no-untyped-call]
+
+
+def _address(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
+
+
+def _everywhere(builder: Any, pair: Any) -> Any:
+    """A pair of 16-bit integers, eight times."""
+    none, zero = ir.Constant(_SUMS, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), _SIZE), [0] * _SIZE)
+    return builder.bitcast(builder.shuffle_vector(builder.insert_element(none, pair, zero), none, everywhere), _SHORTS)
+
+
+def _native(builder: Any, a: Any, b: Any) -> Any:
+    """Sums of two products each."""
+    return builder.call(cgutils.get_or_insert_function(builder.module, _PRODUCTS, _NATIVE), [a, b])
+
+
+def _plain(builder: Any, a: Any, b: Any) -> Any:
+    """The same in terms that every CPU has."""
+    out = None
+    for first in range(2):
+        every = ir.Constant(ir.VectorType(ir.IntType(32), _SIZE), list(range(first, 2 * _SIZE, 2)))
+        one, other = (builder.sext(builder.shuffle_vector(x, x, every), _SUMS) for x in (a, b))
+        product = builder.mul(one, other)
+        out = product if out is None else builder.add(out, product)
+    return out
+
+
+def _add_pairs(products: Callable[[Any, Any, Any], Any]) -> Any:
+    def typed(typing_context: Any, sums: Any, a: Any, at: Any, pitch: Any, weights: Any, first: Any) -> Any:
+        """sums + a[at + pitch · row : … + 2] · weights[first + 2 · output : … + 2], of flat int16 arrays."""
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            held, out, row = cgutils.unpack_tuple(builder, args[0]), [], args[2]
+            places = [builder.add(args[5], ir.Constant(args[5].type, 2 * _SIZE * i)) for i in range(_BESIDE)]
+            found = [
+                builder.load(_address(context, builder, signature.args[4], args[4], place, _SHORTS), align=2)
+                for place in places
+            ]
+            for i, total in enumerate(held):
+                if i % _BESIDE == 0:
+                    place = _address(context, builder, signature.args[1], args[1], row, ir.IntType(32))
+                    pair = _everywhere(builder, builder.load(place, align=2))
+                    row = builder.add(row, args[3])
+                out.append(builder.add(total, products(builder, pair, found[i % _BESIDE])))
+            return context.make_tuple(builder, signature.return_type, out)
+
+        return sums(sums, a, at, pitch, weights, first), emit
+
+    return typed
+
+
+def _zero_sums(typing_context: Any, rows: Any) -> Any:
+    """rows × OUTPUTS sums of 0; rows: a literal."""
+    count = rows.literal_value * _BESIDE
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return context.make_tuple(builder, signature.return_type, [ir.Constant(_SUMS, [0] * _SIZE)] * count)
+
+    return types.UniTuple(_sums, count)(rows), emit
+
+
+def _put_sums(typing_context: Any, sums: Any, out: Any, to: Any, pitch: Any) -> Any:
+    """out[to + pitch · row + output] = sums."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        row = args[2]
+        for i, total in enumerate(cgutils.unpack_tuple(builder, args[0])):
+            if i and i % _BESIDE == 0:
+                row = builder.add(row, args[3])
+            place = builder.add(row, ir.Constant(row.type, _SIZE * (i % _BESIDE)))
+            builder.store(total, _address(context, builder, signature.args[1], args[1], place, _SUMS), align=4)
+        return context.get_dummy_value()
+
+    return types.none(sums, out, to, pitch), emit
+
+
+zero_sums: Any = intrinsic(prefer_literal=True)(_zero_sums)
+put_sums: Any = intrinsic(_put_sums)
+add_pairs_plainly: Any = intrinsic(_add_pairs(_plain))
+add_pairs: Any = intrinsic(_add_pairs(_native)) if get_host_cpu_features().get("avx2") else add_pairs_plainly

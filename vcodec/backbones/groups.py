@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from vcodec.backbones import differences
 from vcodec.backbones.costs import NEAR, PLAIN, Sizes, bits_around, coded, moved_to, plainly
 from vcodec.loops import KEPT
 
@@ -73,6 +74,16 @@ def _missed(
     return total
 
 
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _fetch(there: Bytes, sizes: Sizes, at: tuple[int, int], size: int, dy: int, dx: int) -> None:
+    """Have what a group of blocks looks at under a vector brought near: plain differences read every other row."""
+    begin = moved_to(sizes, at[0], at[1], dy, dx)
+    for row in range(0, 16 * size, 2):
+        first = begin + row * sizes[4]
+        for more in range(0, 16 * size + 63, 64):
+            differences.fetch(there, first + min(more, 16 * size - 1))
+
+
 @njit(cache=KEPT, nogil=True)
 def together(
     here: Bytes,
@@ -111,6 +122,8 @@ def together(
                 found = -1
                 for k in range(count):
                     dy, dx = bids[k, 0], bids[k, 1]
+                    if k + 1 < count:
+                        _fetch(there, sizes, (y, x), size, bids[k + 1, 0], bids[k + 1, 1])
                     off_by = _missed(here, there, sizes, plain, old, (y, x), dy, dx, near, PLAIN)
                     if off_by >= near:
                         continue

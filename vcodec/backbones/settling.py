@@ -10,7 +10,8 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec import helper
-from vcodec.backbones.costs import all_bits, coded, moved_to, plainly
+from vcodec.backbones import differences
+from vcodec.backbones.costs import Sizes, all_bits, coded, moved_to, plainly
 from vcodec.backbones.groups import GROUPS, together
 from vcodec.backbones.matching import VECTORS, borrow, ring, sizes_of, visit
 from vcodec.loops import KEPT
@@ -24,6 +25,16 @@ Sums = npt.NDArray[np.float64]
 _HALVED = 16  # rows of blocks: from there on halves of a frame are settled beside each other
 _SEAM = 4  # rows on each side of where they meet
 CODING = 0.4  # of the price of a bit, for what coding costs beside vectors; by measurement
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _fetch(there: Bytes, sizes: Sizes, y: int, x: int, dy: int, dx: int, grain: int) -> None:
+    """Have what a block looks at around a vector brought near, at every phase that its grain has."""
+    for down in range(0, 4, 1 << grain):
+        for right in range(0, 4, 1 << grain):
+            begin = moved_to(sizes, y, x, (dy & -4) + down, (dx & -4) + right)
+            for row in range(16):
+                differences.fetch(there, begin + row * sizes[4])
 
 
 @njit(cache=KEPT, nogil=True)
@@ -67,6 +78,8 @@ def settle(
                         last = max(last, changed[y + i, x + j])
                 if last < turn - 1:
                     continue
+                if x % 4 == 0 and x + 4 < w:
+                    _fetch(there, sizes, y, x + 4, best[0, y, x + 4], best[1, y, x + 4], grain)
                 oy, ox = best[0, y, x], best[1, y, x]
                 for scale in (2, 1):
                     if scale >> grain or scale == 2:

@@ -41,7 +41,7 @@ from vcodec.training.gops import GOP, Group, Material, record
 from vcodec.training.measure import draw_ks
 from vcodec.training.unrolled import Coded, Unrolled, placed
 
-FLOOR, SIDE_BITS = 0.3, 0.0025  # squared levels, bits a sample for side information: so that no ratio is of nothing
+FLOOR = 0.3  # squared levels: so that no ratio is of nothing
 VALIDATION_KS = (2, 4, 8, 16, 32, 64, 128, 256)
 # shares of the learning rate, by part of a parameter's name: the first that fits
 RATES = {"basis": 0.02, "loop_filter": 1.5, "codebook": 0.3}
@@ -155,7 +155,7 @@ class Training:
         for out, after in self.coded(self.train, group, count, frame):
             sent, quality, cost, group = sent + out.bits, quality + self.lost(out), cost + out.cost, after
         if plan.curve:
-            total = sent / (group.rate() + SIDE_BITS * plan.crop**2) + plan.slope * quality
+            total = sent / group.rate() + plan.slope * quality
         else:
             weight = torch.tensor([(nominal_step(level_of(k)) / 10.0) ** plan.balance for k in group.ks])
             total = cost * weight.to(cost) / plan.crop**2
@@ -200,7 +200,7 @@ class Training:
                 psnr = -10 * torch.log10(out.sse_y / area / 255.0**2 + 1e-9)
                 rows = torch.stack([out.bits / area, psnr], 1)
                 sums += rows.view(len(picks), len(ks), 2).sum(0) / (self.held.gop * len(self.held))
-            rate = (group.rate() / area + SIDE_BITS).log()
+            rate = (group.rate() / area).log()
             worth += float((rate + self.plan.slope * lost).sum()) / (len(ks) * len(self.held))
         self.low_precision(True)
         torch._foreach_copy_(self.every, kept)

@@ -1,4 +1,5 @@
-"""Whole GOPs as an encoder coded them, to train on between keyframes: frames, and the vectors that it sent.
+"""Whole GOPs as an encoder coded them, to train on between keyframes: frames, vectors that it sent, what side
+information took.
 
     footage ─► record: coded at RECORDED_KS ─► .npz each ─► Material ─► groups of crops, some frames at a time
 
@@ -8,6 +9,7 @@ price of short unrolls.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from multiprocessing import get_context
@@ -19,11 +21,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vcodec import helper
 from vcodec.backbones import motion
 from vcodec.checkpoint import load_codec
 from vcodec.codec import Codec
 from vcodec.datasets.footage import video_files
-from vcodec.entropy.tables import SymbolWriter
+from vcodec.entropy.tables import SymbolWriter, Tables
 from vcodec.media import open_video
 from vcodec.scale import level_of
 from vcodec.training.freezing import coded_chunks
@@ -34,20 +37,22 @@ Bytes = npt.NDArray[np.uint8]
 GOP = 48
 RECORDED_KS = (6, 32)
 _SIZE = (256, 320)  # of what is recorded, at most
+_STEEPEST = 0.7  # how side information grows with log2 K, octaves
 
 
 def record(footage: Path, folder: Path, codec: str, *, gop: int = GOP, jobs: int = 1) -> None:
     """Code up to three GOPs of each clip with a codec (a name or weights), at each of RECORDED_KS: one .npz for each.
 
-    Of each GOP the frames, up to 256×320, and vectors [T,3,h,w]: (dy, dx) and the source.
+    Of each GOP the frames, up to 256×320, vectors [T,3,h,w], (dy, dx) and the source, and bits of side information.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    threads = max(1, helper.cores() // jobs)  # of each: more would wait for one another
     paths, work = video_files([footage]), partial(_record, folder, codec, gop)
     if jobs == 1:
         for path in paths:
             work(path)
         return
-    with get_context("spawn").Pool(jobs) as pool:
+    with get_context("spawn").Pool(jobs, torch.set_num_threads, (threads,)) as pool:
         pool.map(work, paths, 1)
 
 
@@ -69,14 +74,28 @@ def _record(folder: Path, name: str, gop: int, path: Path) -> None:
         luma, chroma = np.stack([y for y, _, _ in frames]), np.stack([np.stack(uv) for _, *uv in frames])
         luma, chroma = _cropped(luma, chroma, np.random.default_rng(sum(map(ord, path.name)) + part))
         for k in RECORDED_KS:
-            vectors = _sent(codec, luma, chroma, k)
-            np.savez_compressed(folder / f"{path.stem}.{part}.{k}.npz", luma=luma, chroma=chroma, vectors=vectors)
+            vectors, side = _sent(codec, luma, chroma, k)
+            to = folder / f"{path.stem}.{part}.{k}.npz"
+            np.savez_compressed(to, luma=luma, chroma=chroma, vectors=vectors, side=side)
 
 
-def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> npt.NDArray[np.int16]:
-    """Vectors [T,3,h,w] that the encoder finds for a GOP; those of its first frame are zero."""
+class _SideWriter(SymbolWriter):
+    """Adds up what symbols under some tables take."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__()
+        self.bits, self._tables = 0.0, tables
+
+    def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
+        if tables is self._tables:
+            self.bits += float(tables.bits[rows.astype(np.int64), symbols.astype(np.int64)].sum())
+
+
+def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> tuple[npt.NDArray[np.int16], float]:
+    """Vectors [T,3,h,w] that the encoder finds for a GOP, those of its first frame zero; bits of side information."""
     found: list[npt.NDArray[np.int16]] = []
     entropy: Any = codec.entropy
+    writer = _SideWriter(entropy.side_tables)
     emit = entropy.emit
 
     def watched(writer: SymbolWriter, plan: Any) -> None:
@@ -87,11 +106,11 @@ def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> npt.NDArray[np.in
 
     entropy.emit = watched
     try:
-        for _ in coded_chunks(codec, luma, chroma, k, SymbolWriter()):
+        for _ in coded_chunks(codec, luma, chroma, k, writer):
             pass
     finally:
         entropy.emit = emit
-    return np.stack([np.zeros_like(found[0]), *found])
+    return np.stack([np.zeros_like(found[0]), *found]), writer.bits
 
 
 class Group(NamedTuple):
@@ -100,6 +119,7 @@ class Group(NamedTuple):
     table: Tensor  # a row each: beginnings in luma, chroma, vectors; height, width; the crop's, in 8 samples; mirrored
     ks: list[int]
     gop: int
+    side: Tensor  # [B], bits of side information a frame
     done: int = 0  # frames
     last: tuple[Tensor, Tensor] | None = None
     past: Tensor | None = None
@@ -108,9 +128,16 @@ class Group(NamedTuple):
     other_bits: Tensor | None = None
 
     def rate(self) -> Tensor:
-        """Bits a frame [B] over the GOP, as far as it is known."""
+        """Bits a frame [B] over the GOP, as far as it is known; side information's are the start's."""
         key, others = cast(Tensor, self.key_bits), cast(Tensor, self.other_bits)
-        return key / self.gop + others / max(1, self.done - 1)
+        return self.side + key / self.gop + others / max(1, self.done - 1)
+
+
+def _between(recorded: Sequence[float], level: float) -> float:
+    """Bits at log2 K of which those at RECORDED_KS are known: a power of K, and no steeper than a square root."""
+    first, last = (level_of(k) for k in RECORDED_KS)
+    slope = math.log2((recorded[1] + 1e-9) / (recorded[0] + 1e-9)) / (last - first)
+    return float(recorded[1] * 2.0 ** (min(max(slope, 0.0), _STEEPEST) * (level - last)))
 
 
 class Material:
@@ -121,17 +148,20 @@ class Material:
         names = sorted({path.name.rpartition(".")[0].rpartition(".")[0] for path in files})  # without K
         parts: dict[str, list[Tensor]] = {"luma": [], "chroma": [], "vectors": []}
         self.rows: list[tuple[int, ...]] = []
+        self._side: list[list[float]] = []  # bits a frame and sample, of each of RECORDED_KS
         at = dict.fromkeys(parts, 0)
         for name in names:
-            vectors = []
+            vectors, side = [], []
             for k in RECORDED_KS:
                 with np.load(files[0].with_name(f"{name}.{k}.npz")) as found:
                     if k == RECORDED_KS[0]:
                         planes = {n: found[n] for n in ("luma", "chroma")}
                     vectors.append(found["vectors"])
+                    side.append(float(found["side"]))
             h, w = planes["luma"].shape[1:]
             if min(h, w) < crop:
                 continue
+            self._side.append([bits / planes["luma"].size for bits in side])
             self.rows.append((at["luma"], at["chroma"], at["vectors"], vectors[0].size, h, w))
             for n, array in (*planes.items(), ("vectors", np.stack(vectors))):
                 parts[n].append(torch.from_numpy(array).reshape(-1))
@@ -144,7 +174,7 @@ class Material:
 
     def group(self, rng: np.random.Generator | None, picks: Sequence[int], ks: list[int]) -> Group:
         """Crops of GOPs picked by number: anywhere and mirrored at random, or from their middle."""
-        rows = []
+        rows, side = [], []
         for i, k in zip(picks, ks, strict=True):
             luma, chroma, vectors, size, h, w = self.rows[i]
             nearest = min(range(len(RECORDED_KS)), key=lambda j: abs(level_of(RECORDED_KS[j]) - level_of(k)))
@@ -152,7 +182,8 @@ class Material:
             y, x = (2 * (most // 2 if rng is None else int(rng.integers(most + 1))) for most in room)
             mirrored = int(rng is not None and rng.random() < 0.5)
             rows.append((luma, chroma, vectors + nearest * size, h, w, y, x, mirrored))
-        return Group(torch.tensor(rows).to(self.device), ks, self.gop)
+            side.append(self.crop**2 * _between(self._side[i], level_of(k)))
+        return Group(torch.tensor(rows).to(self.device), ks, self.gop, torch.tensor(side).to(self.device))
 
     def frames(self, group: Group, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """A group's next frames: luma [B,T,1,crop,crop], chroma [B,T,2,..], vectors [B,T,3,..]."""

@@ -17,13 +17,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["OUTPUTS", "ROWS", "add_pairs", "add_pairs_plainly", "put_sums", "zero_sums"]
+__all__ = ["OUTPUTS", "ROWS", "add_pairs", "add_pairs_plainly", "in_pairs", "put_sums", "zero_sums"]
 
 OUTPUTS, ROWS = 16, 6  # of a block of sums
 _SIZE = 8  # sums in a vector
 _BESIDE = OUTPUTS // _SIZE
 _SUMS, _SHORTS = ir.VectorType(ir.IntType(32), _SIZE), ir.VectorType(ir.IntType(16), 2 * _SIZE)
 _PRODUCTS = ir.FunctionType(_SUMS, [_SHORTS, _SHORTS])
+_HERE = bool(get_host_cpu_features().get("avx2"))
 _NATIVE = "llvm.x86.avx2.pmadd.wd"  # what AVX2 has for it; LLVM does not find it by itself
 
 
@@ -67,6 +68,10 @@ def _plain(builder: Any, a: Any, b: Any) -> Any:
         product = builder.mul(one, other)
         out = product if out is None else builder.add(out, product)
     return out
+
+
+in_pairs = _native if _HERE else _plain
+"""Code for sums of two products each, a[2i]·b[2i] + a[2i + 1]·b[2i + 1], of vectors of 16: (builder, a, b)."""
 
 
 def _add_pairs(products: Callable[[Any, Any, Any], Any]) -> Any:
@@ -121,4 +126,4 @@ def _put_sums(typing_context: Any, sums: Any, out: Any, to: Any, pitch: Any) -> 
 zero_sums: Any = intrinsic(prefer_literal=True)(_zero_sums)
 put_sums: Any = intrinsic(_put_sums)
 add_pairs_plainly: Any = intrinsic(_add_pairs(_plain))
-add_pairs: Any = intrinsic(_add_pairs(_native)) if get_host_cpu_features().get("avx2") else add_pairs_plainly
+add_pairs: Any = intrinsic(_add_pairs(in_pairs))

@@ -65,7 +65,7 @@ class Seen(NamedTuple):
 
 def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
     """Advice for the frames [T,1,H,W], [T,2,H/2,W/2] of a chunk, in 0..1, and what the next chunk's wants of them."""
-    frames = motion.levels(luma if seen is None else torch.cat([seen.luma, luma]))[:, 0].cpu().numpy()
+    frames = motion.levels(luma if seen is None else torch.cat([seen.luma, luma]))[:, 0]
     first = len(frames) - len(luma)  # of the chunk
     starts: list[Tensor] = []  # of each frame but the first
     missed: list[Tensor] = []
@@ -135,7 +135,7 @@ def rough_motion(now: Tensor, last: Tensor, before: Tensor | None = None) -> tup
     Returns whole-sample vectors [1,2,H/16,W/16] in quarters, the mean absolute difference [1,H/16,W/16] that they
     leave, in 8-bit levels, and whether light has changed.
     """
-    here, there = (motion.levels(plane)[0, 0].cpu().numpy() for plane in (now, last))
+    here, there = (motion.levels(plane)[0, 0] for plane in (now, last))
     vectors, left, changed = _rough(here, there, before)
     return vectors.to(now.device), left.to(now.device), changed
 

@@ -39,7 +39,6 @@ __all__ = [
     "begin",
     "borrow",
     "coarse_start",
-    "interpolate",
     "misses",
     "refine_whole",
     "ring",
@@ -54,49 +53,6 @@ Sums = npt.NDArray[np.float64]
 
 VECTORS = 0.5  # of the price of a bit, for vectors, by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
-
-
-@njit(cache=KEPT, nogil=True)
-def interpolate(wide: Bytes, taps: Ints, out: Bytes, first: int, stop: int) -> None:
-    """wide [H+7,W+7], taps [4,8] over 64 -> out [16,first:stop,W], every quarter sample (4·dy + dx), in 8 bits.
-
-    What taps make of 8-bit samples fits 16 bits; the first of each way are a sample alone.
-    """
-    width, tall = wide.shape[1] - 7, stop - first
-    across = np.empty((tall + 7, width), np.int16)
-    for right in range(4):
-        t0, t1, t2, t3, t4, t5, t6, t7 = taps[right].astype(np.int16)
-        for y in range(tall + 7):
-            line, goal = wide[first + y], across[y]
-            if right == 0:
-                for x in range(width):
-                    goal[x] = np.int16(64) * np.int16(line[x + 3])
-                continue
-            for x in range(width):
-                goal[x] = np.int16(
-                    np.int16(line[x]) * t0 + np.int16(line[x + 1]) * t1
-                    + np.int16(line[x + 2]) * t2 + np.int16(line[x + 3]) * t3
-                    + np.int16(line[x + 4]) * t4 + np.int16(line[x + 5]) * t5
-                    + np.int16(line[x + 6]) * t6 + np.int16(line[x + 7]) * t7
-                )  # fmt: skip
-        for down in range(4):
-            w0, w1, w2, w3, w4, w5, w6, w7 = taps[down].astype(np.int32)
-            for y in range(tall):
-                shown = out[4 * down + right, first + y]
-                a0, a1, a2, a3 = across[y], across[y + 1], across[y + 2], across[y + 3]
-                if down == 0:
-                    for x in range(width):
-                        level = (np.int32(a3[x]) + np.int32(32)) >> np.int32(6)
-                        shown[x] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
-                    continue
-                a4, a5, a6, a7 = across[y + 4], across[y + 5], across[y + 6], across[y + 7]
-                for x in range(width):
-                    total = (
-                        a0[x] * w0 + a1[x] * w1 + a2[x] * w2 + a3[x] * w3
-                        + a4[x] * w4 + a5[x] * w5 + a6[x] * w6 + a7[x] * w7
-                    )  # fmt: skip
-                    level = (total + np.int32(2048)) >> np.int32(12)
-                    shown[x] = np.uint8(min(max(level, np.int32(0)), np.int32(255)))
 
 
 @njit(cache=KEPT, nogil=True)

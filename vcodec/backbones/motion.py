@@ -18,24 +18,37 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from numba import njit
 from torch import Tensor
 
 from vcodec import helper
 from vcodec.backbones import costs, matching, quadrants, settling, softening
 from vcodec.backbones.compensation import LUMA_TAPS, OVERLAP
 from vcodec.backbones.differences import unit_of
+from vcodec.backbones.phases import interpolate
 from vcodec.choices import chosen
 from vcodec.grain import GRAINS, rounded
+from vcodec.loops import KEPT
 
 __all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+_NONE, _TOP = np.float32(0.0), np.float32(255.0)
 
 
-def levels(plane: Tensor) -> Tensor:
-    """Samples in 0..1 -> 8-bit levels (uint8), as the search compares them: its sums are exact."""
-    return plane.mul(255.0).round_().clamp_(0, 255).to(torch.uint8).contiguous()
+def levels(planes: Tensor) -> Bytes:
+    """Samples in 0..1 -> 8-bit levels, as the search compares them: its sums are exact."""
+    given = planes.detach().float().cpu().contiguous().numpy()
+    out = np.empty(given.shape, np.uint8)
+    _round(given.reshape(-1), out.reshape(-1))
+    return out
+
+
+@njit(cache=KEPT, nogil=True)
+def _round(values: npt.NDArray[np.float32], out: Bytes) -> None:
+    for i in range(len(values)):
+        out[i] = np.uint8(np.int32(np.rint(min(max(values[i] * _TOP, _NONE), _TOP))))
 
 
 class Reference(NamedTuple):
@@ -49,12 +62,12 @@ class Reference(NamedTuple):
     @staticmethod
     def of(luma: Tensor) -> Reference:
         """luma [1,1,H,W] in 0..1."""
-        plane = levels(luma)[0, 0].cpu().numpy()
+        plane = levels(luma)[0, 0]
         wide = np.pad(plane, ((costs.PAD + 3, costs.PAD + 4),) * 2, mode="edge")
         phases = np.empty((16, *(n + 2 * costs.PAD for n in plane.shape)), np.uint8)
         rows, taps = phases.shape[1], LUMA_TAPS.numpy()
-        upper = helper.begun(lambda: matching.interpolate(wide, taps, phases, 0, rows // 2))
-        matching.interpolate(wide, taps, phases, rows // 2, rows)
+        upper = helper.begun(lambda: interpolate(wide, taps, phases, 0, rows // 2))
+        interpolate(wide, taps, phases, rows // 2, rows)
         upper()
         return Reference(phases)
 
@@ -186,7 +199,7 @@ def search(
     beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse.
     Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
-    now, price, unit = levels(cur)[0, 0].cpu().numpy(), price * 255.0, unit_of(step)
+    now, price, unit = levels(cur)[0, 0], price * 255.0, unit_of(step)
     others = [start[0].long(), torch.zeros_like(start[0]).long()]  # noise moves, between sources; much stands still
     if before is not None:
         others.append(before[0, :2].long())
@@ -197,7 +210,7 @@ def search(
     coarse[:2] = best
     other = now
     if beside is not None:
-        other = levels(beside)[0, 0].cpu().numpy()
+        other = levels(beside)[0, 0]
         missed = F.avg_pool2d((cur - beside).abs(), 16)[0].cpu() * (256 * 255.0)
         moved = [torch.from_numpy(a)[None].float() for a in (sums, best)]
         kept = _kept(moved[0], moved[1], grain, missed, price)[0].numpy()

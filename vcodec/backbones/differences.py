@@ -9,6 +9,7 @@ whichever is cheaper.  Left out, it costs its square; sent, some bits and more t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -19,7 +20,7 @@ from numba.extending import intrinsic
 
 from vcodec.scale import LAMBDA
 
-__all__ = ["add_share_8", "coded_16x8", "coded_share_8", "fetch", "plain_8", "plain_16", "unit_of"]
+__all__ = ["add_share_8", "coded_16x8", "coded_share_8", "fetch", "plain_8", "plain_16", "plain_16_plainly", "unit_of"]
 
 _BYTE, _SHORT, _INT, _LONG = (ir.IntType(n) for n in (8, 16, 32, 64))
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
@@ -122,51 +123,50 @@ def _coding_cost(builder: Any, rows: list[Any], unit: Any) -> Any:
     )
 
 
-def _off(context: Any, builder: Any, signature: Any, args: Any, count: int, step: int) -> list[Any]:
-    """Differences of every so many-th row of two 16×16 blocks, count of them; arguments as plain_16 has them."""
-    a, b, rows = args[1], args[3], []
-    kind, wide = ir.VectorType(_BYTE, 16), ir.VectorType(_SHORT, 16)
+def _rows(context: Any, builder: Any, signature: Any, args: Any, count: int, step: int) -> list[tuple[Any, Any]]:
+    """Every so many-th row of two 16×16 blocks, count of them, in bytes; arguments as plain_16 has them."""
+    a, b, rows, kind = args[1], args[3], [], ir.VectorType(_BYTE, 16)
     for _ in range(count):
-        here = _loaded(context, builder, signature.args[0], args[0], a, kind)
-        there = _loaded(context, builder, signature.args[2], args[2], b, kind)
-        rows.append(builder.sub(builder.zext(here, wide), builder.zext(there, wide)))
+        places = ((0, a), (2, b))
+        rows.append(tuple(_loaded(context, builder, signature.args[i], args[i], at, kind) for i, at in places))
         a = builder.add(a, builder.mul(args[4], ir.Constant(_LONG, step)))
         b = builder.add(b, builder.mul(args[5], ir.Constant(_LONG, step)))
     return rows
 
 
-def _plain_16(typing_context: Any, here: Any, at: Any, there: Any, moved: Any, pitch: Any, wide: Any, step: Any) -> Any:
-    """Sum of absolute differences of every step-th row (a literal) of 16×16 blocks of flat uint8 arrays.
+def _missed_on_x86(builder: Any, pairs: list[tuple[Any, Any]]) -> Any:
+    """Sum of absolute differences of rows of 16 bytes, by what x86 has for it."""
+    longs = ir.VectorType(_LONG, 2)
+    total, kind = ir.Constant(longs, [0, 0]), ir.FunctionType(longs, [ir.VectorType(_BYTE, 16)] * 2)
+    for pair in pairs:
+        sums = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.psad.bw")
+        total = builder.add(total, builder.call(sums, pair))
+    return builder.add(*(builder.extract_element(total, ir.Constant(_INT, i)) for i in range(2)))
 
-    The blocks begin at ``at`` and ``moved``; pitch, wide: samples in a row of each array.
-    """
-    every = step.literal_value
 
-    def quick(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        """What x86 has for it: sums of eight at a time."""
-        bytes_, longs = ir.VectorType(_BYTE, 16), ir.VectorType(_LONG, 2)
-        name, kind = "llvm.x86.sse2.psad.bw", ir.FunctionType(longs, [bytes_, bytes_])
-        a, b, total = args[1], args[3], ir.Constant(longs, [0, 0])
-        for _ in range(16 // every):
-            here, there = (
-                _loaded(context, builder, signature.args[i], args[i], at, bytes_) for i, at in ((0, a), (2, b))
-            )
-            total = builder.add(
-                total, builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [here, there])
-            )
-            a = builder.add(a, builder.mul(args[4], ir.Constant(_LONG, every)))
-            b = builder.add(b, builder.mul(args[5], ir.Constant(_LONG, every)))
-        first, second = (builder.extract_element(total, ir.Constant(_INT, i)) for i in range(2))
-        return builder.add(first, second)
+def _missed_plainly(builder: Any, pairs: list[tuple[Any, Any]]) -> Any:
+    """The same in terms that every CPU has."""
+    wide, total = ir.VectorType(_SHORT, 16), None
+    for pair in pairs:
+        size = _sizes(builder, builder.sub(*(builder.zext(row, wide) for row in pair)))
+        total = size if total is None else builder.add(total, size)
+    return _total(builder, _widened(builder, total))
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        rows = _off(context, builder, signature, args, 16 // every, every)
-        total = _sizes(builder, rows[0])
-        for row in rows[1:]:
-            total = builder.add(total, _sizes(builder, row))
-        return _total(builder, _widened(builder, total))
 
-    return types.int64(here, at, there, moved, pitch, wide, step), quick if _ON_X86 else emit
+def _plain_16(missed: Callable[[Any, list[tuple[Any, Any]]], Any]) -> Any:
+    def typed(typing_context: Any, here: Any, at: Any, there: Any, moved: Any, pitch: Any, wide: Any, step: Any) -> Any:
+        """Sum of absolute differences of every step-th row (a literal) of 16×16 blocks of flat uint8 arrays.
+
+        The blocks begin at ``at`` and ``moved``; pitch, wide: samples in a row of each array.
+        """
+        every = step.literal_value
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return missed(builder, _rows(context, builder, signature, args, 16 // every, every))
+
+        return types.int64(here, at, there, moved, pitch, wide, step), emit
+
+    return typed
 
 
 def _coded_16x8(
@@ -175,7 +175,10 @@ def _coded_16x8(
     """What coding the difference of two blocks of 16 × 8 samples costs, bits; as plain_16; unit: what unit_of says."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _coding_cost(builder, _off(context, builder, signature, args, 8, 1), args[6])
+        wide = ir.VectorType(_SHORT, 16)
+        pairs = _rows(context, builder, signature, args, 8, 1)
+        off = [builder.sub(*(builder.zext(row, wide) for row in pair)) for pair in pairs]
+        return _coding_cost(builder, off, args[6])
 
     return types.float64(here, at, there, moved, pitch, wide, unit), emit
 
@@ -280,7 +283,8 @@ def _fetch(typing_context: Any, there: Any, at: Any) -> Any:
 
 
 # to loops they are functions of the values that a signature's types stand for
-plain_16: Any = intrinsic(prefer_literal=True)(_plain_16)
+plain_16_plainly: Any = intrinsic(prefer_literal=True)(_plain_16(_missed_plainly))
+plain_16: Any = intrinsic(prefer_literal=True)(_plain_16(_missed_on_x86)) if _ON_X86 else plain_16_plainly
 coded_16x8: Any = intrinsic(_coded_16x8)
 plain_8: Any = intrinsic(_plain_8)
 coded_share_8: Any = intrinsic(_coded_share_8)

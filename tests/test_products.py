@@ -1,0 +1,70 @@
+"""Sums of products of 16-bit integers are exact, by what this CPU has for them and in terms that every CPU has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numba import njit
+
+from vcodec import products
+from vcodec.entropy.intlayers import Dense, Listed, room, scanned
+
+ROWS, INPUTS = products.ROWS, 10
+
+
+@njit
+def _native(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    total = products.zero_sums(6)
+    for k in range(0, INPUTS, 2):
+        total = products.add_pairs(total, a, k, INPUTS, b, k * products.OUTPUTS)
+    products.put_sums(total, out, 0, products.OUTPUTS)
+
+
+@njit
+def _plain(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    total = products.zero_sums(6)
+    for k in range(0, INPUTS, 2):
+        total = products.add_pairs_plainly(total, a, k, INPUTS, b, k * products.OUTPUTS)
+    products.put_sums(total, out, 0, products.OUTPUTS)
+
+
+@pytest.mark.parametrize("loop", [_native, _plain])
+@pytest.mark.parametrize("most", [300, 2**13])
+def test_products_are_exact(loop: Callable[..., None], most: int) -> None:
+    """A block of sums is the integer product of its rows and weights, the largest that fit 32 bits too."""
+    rng = np.random.default_rng(most)
+    a = rng.integers(-most, most + 1, (ROWS, INPUTS)).astype(np.int16)
+    weights = rng.integers(-most, most + 1, (INPUTS, products.OUTPUTS)).astype(np.int16)
+    a[0], weights[:, 0], weights[:, 1] = most, most, -most
+    paired = np.ascontiguousarray(weights.reshape(INPUTS // 2, 2, -1).transpose(0, 2, 1))
+    out = np.zeros((ROWS, products.OUTPUTS), np.int32)
+    loop(a.ravel(), paired.ravel(), out.ravel())
+    assert np.array_equal(out, a.astype(np.int64) @ weights.astype(np.int64))
+
+
+def _map(rng: np.random.Generator, *shape: int) -> Any:
+    return torch.from_numpy(rng.integers(-7, 8, shape) * (rng.random(shape) < 0.3)).float()
+
+
+@pytest.mark.parametrize("outputs", [5, 16, 37])
+def test_layers_are_convolutions(outputs: int) -> None:
+    """Dense gives a convolution's sums in the places asked for, Listed those of magnitudes, however many outputs."""
+    rng = np.random.default_rng(outputs)
+    h, w = 6, 10
+    weight = _map(rng, outputs, 8, 3, 3) * 40
+    x = _map(rng, 1, 8, h, w)
+    edged = np.ascontiguousarray(F.pad(x, (1, 1, 1, 1))[0].permute(1, 2, 0).numpy().astype(np.int16))
+    places = np.sort(rng.permutation(h * w)[:23])
+    want = F.conv2d(x, weight, padding=1)[0].flatten(1).t().numpy()
+    assert np.array_equal(Dense.of(weight).sums(edged, places), want[places])
+    alone = room(23, 8)
+    alone[:23] = x[0].flatten(1).t().numpy()[places]
+    assert np.array_equal(Dense.of(weight[..., :1, :1]).alone(alone, 23), alone[:23] @ weight[..., 0, 0].t().numpy())
+    listed = Listed.of(weight).sums(scanned(x)).reshape(h + 2, w + 2, outputs)[1:-1, 1:-1]
+    want = F.conv2d(16 * x.abs(), weight, padding=1)[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(listed, want)

@@ -32,7 +32,9 @@ def test_each_index_is_the_cheapest_of_three(limits: tuple[int, int], share: flo
     mask = rng.random(SHAPE) < share
     out[~mask] = 99
     places = choosing.candidates(u, activity)
-    assert np.array_equal(places, np.flatnonzero((abs(u) >= 0.5) & (activity > 0).repeat(2, 0).repeat(2, 1)))
+    assert np.array_equal(places[0], np.flatnonzero((abs(u) >= 0.5) & (activity > 0).repeat(2, 0).repeat(2, 1)))
+    _, y, x = np.unravel_index(places[0], u.shape)
+    assert np.array_equal(places[1], y // 2 * activity.shape[1] + x // 2)
     choosing.cheapest(u, places, limits, table, bits, price, activity, mask, out)
     for c, y, x in np.ndindex(*SHAPE):
         if not mask[c, y, x]:

@@ -29,6 +29,15 @@ def _bit_length(total: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True)
+def _largest(values: Floats) -> np.float32:
+    """Magnitude of the largest: in vectors, for most rows hold nothing."""
+    most = np.float32(0.0)
+    for value in values:
+        most = max(most, abs(value))
+    return most
+
+
+@njit(cache=KEPT, nogil=True)
 def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
     """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending."""
     channels, h, w = u.shape
@@ -39,6 +48,8 @@ def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
         for c in range(channels):
             for y in range(2 * row, 2 * row + 2):
                 values = u[c, y]
+                if _largest(values) < 0.5:
+                    continue
                 for x in range(w):
                     value = values[x]
                     size = np.rint(max(abs(value) - np.float32(0.2), np.float32(0.0)))
@@ -49,21 +60,20 @@ def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
 
 @njit(cache=KEPT, nogil=True)
 def candidates(u: Floats, activity: Ints) -> Ints:
-    """Flat places of latents [C,h,w] whose nearest level is not 0, where there is activity [h/2,w/2], in order."""
+    """Latents [C,h,w] whose nearest level is not 0, where there is activity [h/2,w/2], in order: their flat places, and
+    those of their blocks [2,n]."""
     channels, h, w = u.shape
-    places, n = np.empty(u.size, np.int64), 0
+    places, n = np.empty((2, u.size), np.int64), 0
     for c in range(channels):
         for y in range(h):
             line, values = activity[y >> 1], u[c, y]
-            most = np.float32(0.0)
-            for x in range(w):
-                most = max(most, abs(values[x]))
-            if most < 0.5:
+            if _largest(values) < 0.5:
                 continue
+            begin, block = (c * h + y) * w, (y >> 1) * (w >> 1)
             for x in range(w):
-                places[n] = (c * h + y) * w + x
+                places[0, n], places[1, n] = begin + x, block + (x >> 1)
                 n += abs(values[x]) >= 0.5 and line[x >> 1] > 0
-    return places[:n].copy()
+    return places[:, :n].copy()
 
 
 @njit(cache=KEPT, nogil=True)
@@ -78,20 +88,21 @@ def cheapest(
     mask: npt.NDArray[np.bool_],
     out: Floats,
 ) -> None:
-    """Indices out [C,h,w] where a mask is set, of candidates; others stay.
+    """Indices out [C,h,w] where a mask is set, of places as candidates has them; others stay.
 
     table: numbers [C,h,w], 0 allows only zero; bits [tables,2·reach+2]: of each symbol, the last an escape;
     price [C,h,w]; activity [h/2,w/2], 0 allows only zero.
     """
-    _, h, w = u.shape
     reach = bits.shape[1] // 2 - 1
-    for place in places:
-        c, y, x = place // (h * w), place // w % h, place % w
-        if not mask[c, y, x]:
+    values, numbers, prices = u.reshape(-1), table.reshape(-1), price.reshape(-1)
+    wanted, alive, chosen = mask.reshape(-1), activity.reshape(-1), out.reshape(-1)
+    for i in range(places.shape[1]):
+        place = places[0, i]
+        if not wanted[place]:
             continue
-        value, best = u[c, y, x], np.float32(0.0)
-        if activity[y >> 1, x >> 1] and table[c, y, x] > 0:
-            worth, cost = price[c, y, x], bits[int(table[c, y, x])]
+        value, best = values[place], np.float32(0.0)
+        if alive[places[1, i]] and numbers[place] > 0:
+            worth, cost = prices[place], bits[int(numbers[place])]
             least = value * value + worth * cost[reach]
             nearest = min(max(np.rint(value), np.float32(limits[0])), np.float32(limits[1]))
             for less in range(2 if nearest != 0 else 0):
@@ -100,7 +111,19 @@ def cheapest(
                 bid = (value - index) * (value - index) + worth * cost[symbol]
                 if bid < least or (bid == least and abs(index) > abs(best)):
                     best, least = index, bid
-        out[c, y, x] = best
+        chosen[place] = best
+
+
+@njit(cache=KEPT, nogil=True)
+def _active(activity: Ints, w: int) -> tuple[Ints, Ints]:
+    """Columns of each row of blocks where there is activity [h/2,w/2]: [h/2,w], and how many [h/2]."""
+    active, counts = np.empty((len(activity), w), np.int64), np.zeros(len(activity), np.int64)
+    for y in range(len(activity)):
+        for x in range(w):
+            if activity[y, x >> 1]:
+                active[y, counts[y]] = x
+                counts[y] += 1
+    return active, counts
 
 
 @njit(cache=KEPT, nogil=True)
@@ -112,11 +135,11 @@ def worthwhile(
     reach = bits.shape[1] // 2 - 1
     saved = np.zeros((h // 2, w // 2), np.float32)
     total = np.zeros((h // 2, w // 2), np.int64)
+    active, counts = _active(activity, w)
     for c in range(channels):
         for y in range(h):
-            for x in range(w):
-                if not activity[y >> 1, x >> 1]:
-                    continue
+            for i in range(counts[y >> 1]):
+                x = active[y >> 1, i]
                 row, sent = int(table[c, y, x]), index[c, y, x]
                 symbol = int(sent) + reach if abs(sent) <= reach else 2 * reach + 1
                 if sent != 0:
@@ -139,12 +162,7 @@ def coded(table: Floats, mask: npt.NDArray[np.bool_], activity: Ints, first: int
     channels, h, w = table.shape
     rows, places = np.empty(table.size, np.int64), np.empty(table.size, np.int64)
     numbers, members = table.reshape(-1), mask.reshape(-1)
-    active, counts = np.empty((len(activity), w), np.int64), np.zeros(len(activity), np.int64)
-    for y in range(len(activity)):
-        for x in range(w):
-            if activity[y, x >> 1]:
-                active[y, counts[y]] = x
-                counts[y] += 1
+    active, counts = _active(activity, w)
     n = 0
     for c in range(channels):
         for y in range(h):

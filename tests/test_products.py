@@ -12,30 +12,28 @@ import torch.nn.functional as F
 from numba import njit
 
 from vcodec import products
-from vcodec.entropy.intlayers import Dense, Listed, room, scanned
+from vcodec.entropy.intlayers import Dense, Listed, room
+from vcodec.spots import listed
 
 ROWS, INPUTS = products.ROWS, 10
 
 
-@njit
-def _native(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    total = products.zero_sums(6)
-    for k in range(0, INPUTS, 2):
-        total = products.add_pairs(total, a, k, INPUTS, b, k * products.OUTPUTS)
-    products.put_sums(total, out, 0, products.OUTPUTS)
+def _block(add_pairs: Any) -> Callable[..., None]:
+    """A loop that makes a block of sums."""
+
+    @njit
+    def loop(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        total = products.zero_sums(6)
+        for k in range(0, INPUTS, 2):
+            total = add_pairs(total, a, k, INPUTS, b, k * products.OUTPUTS)
+        products.put_sums(total, out, 0, products.OUTPUTS)
+
+    return loop
 
 
-@njit
-def _plain(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    total = products.zero_sums(6)
-    for k in range(0, INPUTS, 2):
-        total = products.add_pairs_plainly(total, a, k, INPUTS, b, k * products.OUTPUTS)
-    products.put_sums(total, out, 0, products.OUTPUTS)
-
-
-@pytest.mark.parametrize("loop", [_native, _plain])
+@pytest.mark.parametrize("add_pairs", [products.add_pairs, products.add_pairs_plainly])
 @pytest.mark.parametrize("most", [300, 2**13])
-def test_products_are_exact(loop: Callable[..., None], most: int) -> None:
+def test_products_are_exact(add_pairs: Any, most: int) -> None:
     """A block of sums is the integer product of its rows and weights, the largest that fit 32 bits too."""
     rng = np.random.default_rng(most)
     a = rng.integers(-most, most + 1, (ROWS, INPUTS)).astype(np.int16)
@@ -43,7 +41,7 @@ def test_products_are_exact(loop: Callable[..., None], most: int) -> None:
     a[0], weights[:, 0], weights[:, 1] = most, most, -most
     paired = np.ascontiguousarray(weights.reshape(INPUTS // 2, 2, -1).transpose(0, 2, 1))
     out = np.zeros((ROWS, products.OUTPUTS), np.int32)
-    loop(a.ravel(), paired.ravel(), out.ravel())
+    _block(add_pairs)(a.ravel(), paired.ravel(), out.ravel())
     assert np.array_equal(out, a.astype(np.int64) @ weights.astype(np.int64))
 
 
@@ -65,6 +63,6 @@ def test_layers_are_convolutions(outputs: int) -> None:
     alone = room(23, 8)
     alone[:23] = x[0].flatten(1).t().numpy()[places]
     assert np.array_equal(Dense.of(weight[..., :1, :1]).alone(alone, 23), alone[:23] @ weight[..., 0, 0].t().numpy())
-    listed = Listed.of(weight).sums(scanned(x)).reshape(h + 2, w + 2, outputs)[1:-1, 1:-1]
+    found = Listed.of(weight).sums(listed(x)).reshape(h + 2, w + 2, outputs)[1:-1, 1:-1]
     want = F.conv2d(16 * x.abs(), weight, padding=1)[0].permute(1, 2, 0).numpy()
-    assert np.array_equal(listed, want)
+    assert np.array_equal(found, want)

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from vcodec.backbones.base import Latent, Listed
-from vcodec.backbones.drawing import listed
 from vcodec.entropy import choosing
 from vcodec.entropy.listing import joined, kept, numbered
 from vcodec.quantizers.conditional import ConditionalCodebook, ConditionalConfig
-from vcodec.spots import Spots
+from vcodec.spots import Spots, listed
 
 
 def sparse(rng: np.random.Generator, shape: tuple[int, ...], share: float) -> torch.Tensor:

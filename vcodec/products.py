@@ -17,7 +17,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["OUTPUTS", "ROWS", "add_pairs", "add_pairs_plainly", "in_pairs", "put_sums", "zero_sums"]
+__all__ = ["OUTPUTS", "ROWS", "add_pairs", "add_pairs_plainly", "everywhere", "in_pairs", "put_sums", "zero_sums"]
 
 OUTPUTS, ROWS = 16, 6  # of a block of sums
 _SIZE = 8  # sums in a vector
@@ -47,11 +47,10 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, at: Any, k
     return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
 
 
-def _everywhere(builder: Any, pair: Any) -> Any:
-    """A pair of 16-bit integers, eight times."""
-    none, zero = ir.Constant(_SUMS, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), _SIZE), [0] * _SIZE)
-    return builder.bitcast(builder.shuffle_vector(builder.insert_element(none, pair, zero), none, everywhere), _SHORTS)
+def everywhere(builder: Any, pair: Any) -> Any:
+    """Code for a pair of 16-bit integers (one of 32 bits), eight times."""
+    first = builder.insert_element(ir.Constant(_SUMS, ir.Undefined), pair, ir.Constant(ir.IntType(32), 0))
+    return builder.bitcast(builder.shuffle_vector(first, first, ir.Constant(_SUMS, [0] * _SIZE)), _SHORTS)
 
 
 def _native(builder: Any, a: Any, b: Any) -> Any:
@@ -88,7 +87,7 @@ def _add_pairs(products: Callable[[Any, Any, Any], Any]) -> Any:
             for i, total in enumerate(held):
                 if i % _BESIDE == 0:
                     place = _address(context, builder, signature.args[1], args[1], row, ir.IntType(32))
-                    pair = _everywhere(builder, builder.load(place, align=2))
+                    pair = everywhere(builder, builder.load(place, align=2))
                     row = builder.add(row, args[3])
                 out.append(builder.add(total, products(builder, pair, found[i % _BESIDE])))
             return context.make_tuple(builder, signature.return_type, out)

@@ -1,4 +1,5 @@
-"""A map of which most is 0, as a list: what decoding has of a frame's latent, from the coder to the picture."""
+"""A map of which most is 0, as a list: what decoding has of a frame's latent, from the coder to the picture, and what
+contexts read of indices."""
 
 from __future__ import annotations
 
@@ -7,9 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from numba import njit
 from torch import Tensor
 
-__all__ = ["Spots"]
+from vcodec.loops import KEPT
+
+__all__ = ["Spots", "listed"]
+
+Floats = npt.NDArray[np.float32]
 
 
 class Spots(NamedTuple):
@@ -24,3 +30,24 @@ class Spots(NamedTuple):
         out = torch.zeros(self.shape)
         out.numpy().reshape(-1)[self.places] = self.values
         return out.to(device)
+
+
+def listed(values: Tensor) -> Spots:
+    """A map as a list."""
+    return Spots(*_listed(np.ascontiguousarray(values.numpy()).reshape(-1)), tuple(values.shape))
+
+
+@njit(cache=KEPT, nogil=True)
+def _listed(values: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Places and values of what is not 0."""
+    places, found, n = np.empty(len(values), np.int64), np.empty(len(values), np.float32), 0
+    for begin in range(0, len(values), 64):
+        part, some = values[begin : begin + 64], np.float32(0.0)
+        for value in part:
+            some = max(some, abs(value))
+        if some > 0:
+            for i in range(len(part)):
+                if part[i] != 0:
+                    places[n], found[n] = begin + i, part[i]
+                    n += 1
+    return places[:n].copy(), found[:n].copy()

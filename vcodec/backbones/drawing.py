@@ -22,7 +22,7 @@ from vcodec.backbones.rows import BENT, LAST, MIDDLE, START, LayerRows, clear, d
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
 
-__all__ = ["Shown", "draw", "listed"]
+__all__ = ["Shown", "draw"]
 
 Bytes = npt.NDArray[np.uint8]
 Flags = npt.NDArray[np.bool_]
@@ -34,27 +34,6 @@ _HALF, _EIGHT = np.float32(0.5), np.float32(8.0)
 _FINE, _TOP = np.float32(1 / 32), np.float32(255.0)
 _BLOCKS = np.array([8, 4])  # samples along a block of luma, of chroma
 _NONE, _ONE = np.float32(0.0), np.float32(1.0)
-
-
-def listed(values: Tensor) -> Spots:
-    """Latents [1,96,h,w] as a list."""
-    return Spots(*_listed(np.ascontiguousarray(values.numpy()).reshape(-1)), tuple(values.shape))
-
-
-@njit(cache=KEPT, nogil=True)
-def _listed(values: Floats) -> tuple[Ints, Floats]:
-    """Places and values of what is not 0."""
-    places, found, n = np.empty(len(values), np.int64), np.empty(len(values), np.float32), 0
-    for begin in range(0, len(values), 64):
-        part, some = values[begin : begin + 64], _NONE
-        for value in part:
-            some = max(some, abs(value))
-        if some > 0:
-            for i in range(len(part)):
-                if part[i] != _NONE:
-                    places[n], found[n] = begin + i, part[i]
-                    n += 1
-    return places[:n].copy(), found[:n].copy()
 
 
 @njit(cache=KEPT, nogil=True)

@@ -14,7 +14,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from vcodec.loops import KEPT
-from vcodec.products import in_pairs
+from vcodec.products import everywhere, in_pairs
 
 __all__ = ["interpolate"]
 
@@ -58,8 +58,7 @@ def _down(typing_context: Any, rows: Any, at: Any, pitch: Any, taps: Any, out: A
             halves = [constant(sums, _HALF)] * 2
             for n, both in enumerate(pairs):
                 two = builder.load(place(3, ir.Constant(args[5].type, 8 * i + 2 * n), integer), align=2)
-                first = builder.insert_element(ir.Constant(sums, ir.Undefined), two, ir.Constant(integer, 0))
-                weights = builder.bitcast(builder.shuffle_vector(first, first, constant(sums, 0)), shorts)
+                weights = everywhere(builder, two)
                 halves = [builder.add(h, in_pairs(builder, x, weights)) for h, x in zip(halves, both, strict=True)]
             halves = [builder.ashr(h, constant(sums, _SHIFT)) for h in halves]
             order = ir.Constant(ir.VectorType(integer, _RUN), [0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15])

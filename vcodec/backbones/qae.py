@@ -34,12 +34,13 @@ from torch import Tensor, nn
 from vcodec.backbones import motion, softening
 from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, Listed, PlaneBackbone
 from vcodec.backbones.compensation import compensate
-from vcodec.backbones.drawing import Shown, draw, listed
+from vcodec.backbones.drawing import Shown, draw
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
+from vcodec.spots import listed
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from vcodec.entropy.eightbit import EightBitContext, serves
+from vcodec.entropy.eightbit import EightBitContext
 from vcodec.entropy.integer import (
     ACTIVATION_MAX,
     ACTIVATION_ONE,
@@ -30,6 +30,7 @@ from vcodec.entropy.integer import (
     IntegerConv,
     activate,
 )
+from vcodec.entropy.intlayers import fits
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext
 from vcodec.entropy.observed import (
     ACTIVITY_LEVELS,
@@ -173,7 +174,7 @@ class FrozenContext:
         self.known = FrozenConv([w["known"], w["again"]], [inputs, ACTIVATION_MAX], top["known"])
         self.head_b = FrozenConv([w["head_b"]], [ACTIVATION_MAX], top["head_b"])
         self.keys = FrozenKeyContext(keys) if keys else None
-        self.eight_bit = EightBitContext(w, self.offsets) if serves(*w.values()) else None
+        self.eight_bit = EightBitContext(w, self.offsets) if fits(*w.values()) else None
 
     def tensors(self) -> dict[str, Tensor]:
         """The integers it was made from."""

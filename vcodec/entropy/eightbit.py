@@ -21,13 +21,13 @@ from numba import njit
 from torch import Tensor
 
 from vcodec.entropy.integer import ACTIVATION_MAX, SUM_ONE, WEIGHT_ONE
-from vcodec.entropy.intlayers import Activations, Dense, Levels, Listed, Places, Sums, fits, places_of, room, scanned
+from vcodec.entropy.intlayers import Activations, Dense, Levels, Listed, Places, Sums, places_of, room
 from vcodec.entropy.listing import numbered
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLE_STEP, TABLES
 from vcodec.loops import KEPT
-from vcodec.spots import Spots
+from vcodec.spots import Spots, listed
 
-__all__ = ["EightBitContext", "EightBitStep", "serves"]
+__all__ = ["EightBitContext", "EightBitStep"]
 
 # sums are divided by powers of two, with rounding
 _SHIFT, _HALF = np.int32(WEIGHT_ONE.bit_length() - 1), np.int32(WEIGHT_ONE // 2)
@@ -155,7 +155,7 @@ class EightBitContext:
 
     def history(self, past: Tensor, rough: Tensor) -> History:
         """As FrozenContext.history."""
-        return self.history_of(scanned(past), rough)
+        return self.history_of(listed(past), rough)
 
     def history_of(self, past: Spots, rough: Tensor) -> History:
         """The same of indices as a list."""
@@ -175,7 +175,7 @@ class EightBitContext:
 
     def step_b(self, known: Tensor, features: Features, k: int, kind: int) -> Tensor:
         """As FrozenContext.step_b."""
-        return self.found_b(scanned(known), features, k, kind).numbers(known.shape[2], known.shape[3])
+        return self.found_b(listed(known), features, k, kind).numbers(known.shape[2], known.shape[3])
 
     def found_b(self, known: Spots, features: Features, k: int, kind: int) -> Found:
         """As step_b, where it was found, of indices as a list."""
@@ -198,15 +198,10 @@ class EightBitStep:
     def tables(self, act: Tensor, known: Tensor, k: int, active: bool) -> Tensor:
         """Table numbers [1,O,h,w] of the step's channels; active: where there is activity, and 0 elsewhere."""
         one, two, three = (o[k] for o in self._offsets)
-        history = History(self._known.sums(scanned(known)), known[0, :0].contiguous().numpy())
+        history = History(self._known.sums(listed(known)), known[0, :0].contiguous().numpy())
         places, x = _first(act, history, self._levels, one, active)
         deep = _activations(self._deep.sums(x, places), two)
         return Found(self._head.alone(deep, len(places)), three, places).numbers(*known.shape[2:])
-
-
-def serves(*weights: Tensor) -> bool:
-    """Whether networks of such integer-valued weights can be had here."""
-    return all(fits(weight) for weight in weights)
 
 
 def _first(act: Tensor, history: History, levels: Levels, offset: Sums, active: bool) -> tuple[Places, Activations]:
@@ -214,8 +209,7 @@ def _first(act: Tensor, history: History, levels: Levels, offset: Sums, active: 
     activity = act[0, 0].numpy().astype(np.int64)
     h, w = 2 * activity.shape[0], 2 * activity.shape[1]
     codes, out = np.zeros((h + 2, w + 2), np.uint8), np.zeros((h + 2, w + 2, len(offset)), np.int16)
-    rough = history.rough if len(history.rough) else np.empty((0, h, w), np.float32)
-    _levelled(activity, rough, codes)
+    _levelled(activity, history.rough, codes)
     if not active:
         activity[:] = 1
     _settle_first(codes, levels.rows, history.sums, places_of(activity, 1), offset, out)

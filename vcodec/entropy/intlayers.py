@@ -23,7 +23,7 @@ from vcodec.entropy.observed import COUNT_MAX
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
 
-__all__ = ["Activations", "Dense", "Levels", "Listed", "Places", "Sums", "fits", "places_of", "room", "scanned"]
+__all__ = ["Activations", "Dense", "Levels", "Listed", "Places", "Sums", "fits", "places_of", "room"]
 
 Activations = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float32]
@@ -33,9 +33,9 @@ _OUTPUTS, _ROWS = products.OUTPUTS, products.ROWS
 _TOGETHER = 8 * _ROWS  # places gathered at a time: what the nearest cache holds beside a block of weights
 
 
-def fits(weight: Tensor) -> bool:
-    """Whether weights are 16-bit integers."""
-    return int(weight.abs().max()) < 2**15
+def fits(*weights: Tensor) -> bool:
+    """Whether integer-valued weights are 16-bit integers, which these layers want."""
+    return all(int(weight.abs().max()) < 2**15 for weight in weights)
 
 
 def room(n: int, channels: int) -> Activations:
@@ -56,30 +56,6 @@ def places_of(act: npt.NDArray[np.int64], reach: int) -> Places:
                 out[n] = y * w + x
                 n += 1
     return out[:n].copy()
-
-
-@njit(cache=KEPT, nogil=True)
-def _scan(bits: Sums, out: Places) -> int:
-    """Flat places of what is not 0; how many."""
-    n = 0
-    for first in range(0, len(bits), 64):
-        part = bits[first : first + 64]
-        some = np.int32(0)
-        for value in part:
-            some |= value
-        if some:
-            for i in range(len(part)):
-                out[n] = first + i
-                n += part[i] != 0
-    return n
-
-
-def scanned(index: Tensor) -> Spots:
-    """Indices [1,C,h,w] as a list."""
-    flat = index.contiguous().numpy().reshape(-1)
-    places = np.empty(flat.size + 1, np.int64)
-    places = places[: _scan(flat.view(np.int32), places)].copy()
-    return Spots(places, flat[places], tuple(index.shape))
 
 
 @njit(cache=KEPT, nogil=True)

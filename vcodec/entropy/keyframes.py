@@ -17,7 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from vcodec.entropy.eightbit import EightBitStep, serves
+from vcodec.entropy.eightbit import EightBitStep
 from vcodec.entropy.integer import (
     ACTIVATION_MAX,
     ACTIVATION_ONE,
@@ -26,6 +26,7 @@ from vcodec.entropy.integer import (
     IntegerConv,
     activate,
 )
+from vcodec.entropy.intlayers import fits
 from vcodec.entropy.observed import (
     ACTIVITY_LEVELS,
     COUNT_MAX,
@@ -162,7 +163,7 @@ class FrozenKeyContext:
                 tuple(FrozenConv(s, t, int(o.abs().max())) for s, t, o in zip(shares, tops, offsets, strict=True))
             )
             self._offsets.append(offsets)
-            self._eight_bit.append(EightBitStep(weights, offsets) if serves(*weights) else None)
+            self._eight_bit.append(EightBitStep(weights, offsets) if fits(*weights) else None)
         self.width = len(tensors["0.first"])  # channels inside
         self.device = torch.device("cpu")
 

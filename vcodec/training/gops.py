@@ -29,7 +29,7 @@ from vcodec.datasets.footage import video_files
 from vcodec.entropy.tables import SymbolWriter, Tables
 from vcodec.media import open_video
 from vcodec.scale import level_of
-from vcodec.training.freezing import coded_chunks
+from vcodec.training.freezing import CountingWriter, coded_chunks
 
 __all__ = ["GOP", "RECORDED_KS", "Group", "Material", "record"]
 
@@ -37,7 +37,7 @@ Bytes = npt.NDArray[np.uint8]
 GOP = 48
 RECORDED_KS = (6, 32)
 _SIZE = (256, 320)  # of what is recorded, at most
-_STEEPEST = 0.7  # how side information grows with log2 K, octaves
+_STEEPEST = 0.7  # octaves that side information grows by with one of K
 
 
 def record(footage: Path, folder: Path, codec: str, *, gop: int = GOP, jobs: int = 1) -> None:
@@ -79,23 +79,11 @@ def _record(folder: Path, name: str, gop: int, path: Path) -> None:
             np.savez_compressed(to, luma=luma, chroma=chroma, vectors=vectors, side=side)
 
 
-class _SideWriter(SymbolWriter):
-    """Adds up what symbols under some tables take."""
-
-    def __init__(self, tables: Tables) -> None:
-        super().__init__()
-        self.bits, self._tables = 0.0, tables
-
-    def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
-        if tables is self._tables:
-            self.bits += float(tables.bits[rows.astype(np.int64), symbols.astype(np.int64)].sum())
-
-
 def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> tuple[npt.NDArray[np.int16], float]:
     """Vectors [T,3,h,w] that the encoder finds for a GOP, those of its first frame zero; bits of side information."""
     found: list[npt.NDArray[np.int16]] = []
     entropy: Any = codec.entropy
-    writer = _SideWriter(entropy.side_tables)
+    tables, writer = entropy.side_tables, CountingWriter()
     emit = entropy.emit
 
     def watched(writer: SymbolWriter, plan: Any) -> None:
@@ -110,7 +98,12 @@ def _sent(codec: Codec, luma: Bytes, chroma: Bytes, k: int) -> tuple[npt.NDArray
             pass
     finally:
         entropy.emit = emit
-    return np.stack([np.zeros_like(found[0]), *found]), writer.bits
+    return np.stack([np.zeros_like(found[0]), *found]), _bits(tables, writer.counts[id(tables)])
+
+
+def _bits(tables: Tables, counts: npt.NDArray[np.float64]) -> float:
+    """What so many symbols of each table take."""
+    return float((counts[counts > 0] * tables.bits[counts > 0]).sum())
 
 
 class Group(NamedTuple):
@@ -134,7 +127,7 @@ class Group(NamedTuple):
 
 
 def _between(recorded: Sequence[float], level: float) -> float:
-    """Bits at log2 K of which those at RECORDED_KS are known: a power of K, and no steeper than a square root."""
+    """Bits at log2 K of which those at RECORDED_KS are known: a power of K, _STEEPEST at most."""
     first, last = (level_of(k) for k in RECORDED_KS)
     slope = math.log2((recorded[1] + 1e-9) / (recorded[0] + 1e-9)) / (last - first)
     return float(recorded[1] * 2.0 ** (min(max(slope, 0.0), _STEEPEST) * (level - last)))

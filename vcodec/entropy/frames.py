@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vcodec.entropy import choosing, motion
+from vcodec.entropy import calibration, choosing, motion
 from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import KEY_WIDTH, KeyContext
 from vcodec.entropy.lattice import (
@@ -39,9 +39,9 @@ from vcodec.entropy.listing import joined, kept
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLES
 from vcodec.entropy.steps import KeySteps, everywhere, merged, steps_of
 from vcodec.entropy.surroundings import Frame, past_of
-from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
+from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees, stumps
-from vcodec.errors import DamagedError
+from vcodec.errors import DamagedError, WeightsError
 from vcodec.grain import RANGE, rounded
 from vcodec.scale import LAMBDA, Quality, levels_of, step_at
 from vcodec.spots import Spots
@@ -74,6 +74,7 @@ class FrameState(NamedTuple):
     motion: Ints  # [3,h/2,w/2]: dy, dx, source
     flags: int = 0  # _LIGHT, _KEPT, _KEPT_LIGHT, _GREY
     grain: int | None = None  # vectors were multiples of 1 << grain quarter samples
+    costs: calibration.Costs | None = None  # None: no frame's contexts were coded yet
 
 
 class Quantizer(Protocol):
@@ -128,6 +129,10 @@ class FrameEntropy:
         self.trees = Trees(stumps(GROWN_FIRST), len(side_tables.rows)) if trees is None else trees
         bits = np.minimum(index_tables.bits, 64.0).astype(np.float32)
         self._bits = bits.reshape(CLASSES, TABLES, INDEX_SYMBOLS)
+        held = index_tables.rows.reshape(CLASSES, TABLES, INDEX_SYMBOLS)[:, 1:] > 0
+        if (held != held[:, :1]).any():
+            raise WeightsError("probability tables are damaged: those of one codebook hold different symbols")
+        self._costs = calibration.costs_in(index_tables.rows, TABLE_SUM.bit_length() - 1)
         self.device = torch.device("cpu")
 
     @classmethod
@@ -185,7 +190,8 @@ class FrameEntropy:
             else np.zeros((3, *act.shape[1:]), np.int64)
         )
         hat = quantizer.dequantize(chosen.indices, at.level, at.kind, at.phase, fine)
-        after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side))
+        costs = self._learned(state, chosen.coded, scaled.shape[1:], k)
+        after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side), costs)
         return Plan(hat[:, :, None], side, after, state, chosen, k)
 
     def emit_quality(self, writer: SymbolWriter, before: Quality | None, quality: Quality) -> None:
@@ -201,7 +207,7 @@ class FrameEntropy:
         act = plan.after.activity[0]
         port = WritePort(writer, self.side_tables)
         self._side(port, (act.shape[0], act.shape[1]), plan.side, act, plan.before, plan.k)
-        self._write_indices(writer, plan.chosen, act, plan.k)
+        self._write_indices(writer, plan)
 
     def read(
         self,
@@ -216,11 +222,11 @@ class FrameEntropy:
         c, _, h, w = shape
         port = ReadPort(reader, self.side_tables)
         side, act, motion = self._side(port, (h // 2, w // 2), None, None, state, k)
-        index = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
+        index, costs = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
         at = self._place(quantizer, state, k)
         inside = index._replace(values=index.values.clip(*quantizer.bounds(k)))
         hat = quantizer.levels_of(inside, at.level, at.kind, at.phase, fine)
-        return hat, side, FrameState(at.number, index, act[None], motion, _flags(side), _grain(side))
+        return hat, side, FrameState(at.number, index, act[None], motion, _flags(side), _grain(side), costs)
 
     def opening(self, shape: tuple[int, int, int, int]) -> FrameState:
         """What the first frame's contexts read where a GOP starts from a remembered picture; shape (C, 1, h, w)."""
@@ -326,16 +332,19 @@ class FrameEntropy:
         choosing.worthwhile(u, index, table, bits, price, act, BLOCK_BITS, kept)
         # then for good, under the tables of what activity has become
         tables = through(kept)
-        return _Chosen(_tensor(index, self.device), kept, tables, steps.masks)
+        first, flat = index_class(k) * TABLES, index.reshape(-1)
+        coded = []
+        for mask, numbers in zip(steps.masks, tables, strict=True):
+            rows, found = choosing.coded(_array(numbers), mask, kept, first)
+            coded.append(_Coded(rows, found, flat[found].astype(np.int64) + REACH))
+        return _Chosen(_tensor(index, self.device), kept, coded)
 
-    def _write_indices(self, writer: SymbolWriter, chosen: _Chosen, act: Ints, k: int) -> None:
-        values = chosen.indices[0].cpu().numpy().reshape(-1)
-        for mask, table in zip(chosen.masks, chosen.tables, strict=True):
-            rows, coded = choosing.coded(_array(table), mask, act, index_class(k) * TABLES)
-            given = values[coded].astype(np.int64)
-            far = np.abs(given) > REACH
-            writer.write(self.index_tables, rows, np.where(far, ESCAPE, given + REACH))
-            writer.write_raw(given[far] + _RAW_ZERO)
+    def _write_indices(self, writer: SymbolWriter, plan: Plan) -> None:
+        area = plan.after.activity.shape[1] * plan.after.activity.shape[2] * 4
+        for step in plan.chosen.coded:
+            rows = _shifted(plan.before, step.rows, step.places, area, plan.k)
+            writer.write(self.index_tables, rows, step.known)
+            writer.write_raw(step.symbols[step.known == ESCAPE] - REACH + _RAW_ZERO)
 
     def _read_indices(
         self,
@@ -345,16 +354,38 @@ class FrameEntropy:
         state: FrameState | None,
         rough: Tensor,
         k: int,
-    ) -> Spots:
+    ) -> tuple[Spots, calibration.Costs | None]:
         steps = steps_of(self.net, None if state is None else state.indices, rough, (1, *shape), k)
-        activity, found = _tensor(act, self.device)[None], list[Spots]()
+        activity, found, read = _tensor(act, self.device)[None], list[Spots](), list[_Coded]()
         for number in range(len(steps.masks)):
             rows, coded = steps.coded(number, activity, found, index_class(k) * TABLES)
-            places, values, far = kept(reader.read(self.index_tables, rows), coded, REACH)
+            symbols = reader.read(self.index_tables, _shifted(state, rows, coded, shape[1] * shape[2], k))
+            places, values, far = kept(symbols, coded, REACH)
             if far:
                 values[values > REACH] = reader.read_raw(far) - _RAW_ZERO
             found.append(Spots(places, values, (1, *shape)))
-        return joined(found)
+            read.append(_Coded(rows, coded, symbols))
+        return joined(found), self._learned(state, read, shape, k)
+
+    def _learned(
+        self, state: FrameState | None, coded: Sequence[_Coded], shape: Sequence[int], k: int
+    ) -> calibration.Costs | None:
+        """What the next frame knows of shifts, of latents [C,h,w]; a keyframe has networks of its own to err."""
+        if state is None:
+            return None
+        costs = calibration.fresh(shape[0]) if state.costs is None else state.costs
+        new = np.zeros_like(costs)
+        for step in coded:
+            first, area = index_class(k) * TABLES, shape[1] * shape[2]
+            calibration.tallied(step.rows, step.places, step.known, area, first, self._costs, new)
+        return calibration.learned(costs, new)
+
+
+def _shifted(state: FrameState | None, rows: Ints, places: Ints, area: int, k: int) -> Ints:
+    """Rows of tables as they are coded with."""
+    if state is None or state.costs is None:
+        return rows
+    return calibration.shifted(rows, places, area, index_class(k) * TABLES, calibration.shifts_of(state.costs))
 
 
 def _tensor(a: npt.NDArray[Any], device: torch.device) -> Tensor:
@@ -390,13 +421,25 @@ def _code_light(port: Port, weights: Ints | None) -> Ints:
     return (np.stack([pairs >> 8, pairs & 255], 1).reshape(-1) - 128).clip(-127, 127)
 
 
+class _Coded(NamedTuple):
+    """What a step codes, in order: rows of tables by the networks alone, flat places, and symbols (an index + REACH)."""
+
+    rows: Ints
+    places: Ints
+    symbols: Ints
+
+    @property
+    def known(self) -> Ints:
+        """Symbols that tables know: an index out of reach is an escape."""
+        return np.where((self.symbols < 0) | (self.symbols > ESCAPE), ESCAPE, self.symbols)
+
+
 class _Chosen(NamedTuple):
-    """indices [1,C,h,w], activity [h/2,w/2], and of each step the table numbers [1,C,h,w] and the mask [C,h,w]."""
+    """indices [1,C,h,w], activity [h/2,w/2], and what is coded in each step."""
 
     indices: Tensor
     activity: Ints
-    tables: list[Tensor]
-    masks: list[npt.NDArray[np.bool_]]
+    coded: list[_Coded]
 
 
 def _array(maps: Tensor) -> npt.NDArray[np.float32]:

@@ -1,0 +1,89 @@
+"""Which tables each channel's indices really want, learned while coding: integers alone, for writer and reader alike.
+
+    tables' numbers ─► + the channel's shift ─► coder
+                             ▲                    │
+    costs of each shift ─────┘◄── symbols under the numbers, once a frame is coded
+
+The context networks saw other footage, and choices made otherwise.  A channel that holds more than they expect is coded
+with wider tables from then on, one that holds less with narrower ones.  Choosing indices goes by the networks' own
+numbers: a channel that grew cheap would be chosen more than it is worth to the frames after (docs/LOG.md, 2026-11-28).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from vcodec.entropy.observed import TABLES
+from vcodec.loops import KEPT
+
+__all__ = ["Costs", "costs_in", "fresh", "learned", "shifted", "shifts_of", "tallied"]
+
+Ints = npt.NDArray[np.int64]
+Costs = Ints  # [C,2·SPAN+1], in 1/16 bits: of each channel's indices, had they been coded with each shift
+SPAN = 8  # tables are shifted by at most so much
+_UNIT = 16  # parts of a bit
+_NEVER = 64 * _UNIT  # what no table holds
+_PRIOR = 3 * _UNIT  # what a shift by one has to save, by measurement
+_MEMORY = 4  # of costs 1 / 2^this is forgotten a frame
+
+
+def costs_in(rows: Ints, total: int) -> Ints:
+    """Of probabilities rows [N,S] that sum to 2^total what each symbol costs, in 1/16 bits, rounded up exactly."""
+    # floor(16 · log2(n)) is one less than the bits of n^16
+    flat = [_UNIT * total + 1 - (n**_UNIT).bit_length() if n else _NEVER for n in rows.reshape(-1).tolist()]
+    return np.array(flat, np.int64).reshape(rows.shape)
+
+
+def fresh(channels: int) -> Costs:
+    """Costs where nothing was coded yet: no shift is best."""
+    return np.tile(_PRIOR * np.abs(np.arange(-SPAN, SPAN + 1)), (channels, 1))
+
+
+def shifts_of(costs: Costs) -> Ints:
+    """The best shift of each channel [C]; of equals the lowest."""
+    best: Ints = costs.argmin(1) - SPAN
+    return best
+
+
+def learned(costs: Costs, coded: Costs) -> Costs:
+    """Costs once a frame was coded that cost so much itself."""
+    start = fresh(len(costs))
+    return start + (costs - start) - ((costs - start) >> _MEMORY) + coded
+
+
+@njit(cache=KEPT, nogil=True)
+def shifted(rows: Ints, places: Ints, area: int, first: int, shifts: Ints) -> Ints:
+    """Rows [n], first + a number, with each number shifted as its channel's are; places [n] in maps of this area."""
+    out, most = np.empty(len(rows), np.int64), first + TABLES - 1
+    for i in range(len(rows)):
+        out[i] = min(max(rows[i] + shifts[places[i] // area], first + 1), most)
+    return out
+
+
+@njit(cache=KEPT, nogil=True)
+def tallied(rows: Ints, places: Ints, symbols: Ints, area: int, first: int, costs: Ints, out: Costs) -> None:
+    """Add to out [C,2·SPAN+1] what symbols [n] under rows [n], in the order of their places, cost at each shift.
+
+    costs [N,S]: of each symbol in each row.
+    """
+    size = costs.shape[1]
+    counts, met = np.zeros(TABLES * size, np.int64), np.empty(TABLES * size, np.int64)
+    begin = 0
+    while begin < len(rows):
+        channel, kinds, i = places[begin] // area, 0, begin
+        end = (channel + 1) * area
+        while i < len(rows) and places[i] < end:
+            at = (rows[i] - first) * size + symbols[i]
+            met[kinds] = at
+            kinds += int(counts[at] == 0)
+            counts[at] += 1
+            i += 1
+        for n in range(kinds):
+            number, symbol = met[n] // size, met[n] % size
+            for s in range(2 * SPAN + 1):
+                row = first + min(max(number + s - SPAN, 1), TABLES - 1)
+                out[channel, s] += counts[met[n]] * costs[row, symbol]
+            counts[met[n]] = 0
+        begin = i

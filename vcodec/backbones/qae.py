@@ -127,7 +127,7 @@ class QAE(PlaneBackbone):
     causal = True
     closed_loop = True
     cascade = True
-    revision = 5
+    revision = 6
 
     def __init__(self, config: QAEConfig) -> None:
         super().__init__()

@@ -60,7 +60,7 @@ class QAELayers(Backbone):
     stride = (8, 8)
     latent_channels = _CHANNELS
     causal = False
-    revision = 2
+    revision = 3
     closed_loop = True  # its entropy model chooses which residual indices are sent
 
     def __init__(self, config: QAELayersConfig) -> None:

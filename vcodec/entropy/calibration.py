@@ -5,8 +5,8 @@
     costs of each shift ─────┘◄── symbols under the numbers, once a frame is coded
 
 The context networks saw other footage, and choices made otherwise.  A channel that holds more than they expect is coded
-with wider tables from then on, one that holds less with narrower ones.  Choosing indices goes by the networks' own
-numbers: a channel that grew cheap would be chosen more than it is worth to the frames after (docs/LOG.md, 2026-11-28).
+with wider tables from then on, one that holds less with narrower ones.  Who chooses indices believes half of it: what
+a channel that grew cheap would send more is not worth that much to the frames after (docs/LOG.md, 2026-11-28).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numba import njit
 from vcodec.entropy.observed import TABLES
 from vcodec.loops import KEPT
 
-__all__ = ["Costs", "costs_in", "fresh", "learned", "shifted", "shifts_of", "tallied"]
+__all__ = ["Costs", "believed", "costs_in", "fresh", "learned", "shifted", "shifts_of", "tallied"]
 
 Ints = npt.NDArray[np.int64]
 Costs = Ints  # [C,2·SPAN+1], in 1/16 bits: of each channel's indices, had they been coded with each shift
@@ -47,15 +47,30 @@ def shifts_of(costs: Costs) -> Ints:
     return best
 
 
+def believed(costs: Costs) -> Ints:
+    """Shifts [C] that choosing indices goes by."""
+    return np.rint(shifts_of(costs) / 2).astype(np.int64)
+
+
 def learned(costs: Costs, coded: Costs) -> Costs:
     """Costs once a frame was coded that cost so much itself."""
     start = fresh(len(costs))
-    return start + (costs - start) - ((costs - start) >> _MEMORY) + coded
+    more = costs - start
+    found: Costs = start + more - (more >> _MEMORY) + coded
+    return found
+
+
+def shifted(rows: Ints, places: Ints, area: int, first: int, costs: Costs | None) -> Ints:
+    """Rows [n], first + a number, with each number shifted as its channel's are; places [n] in maps of this area.
+
+    costs: what was learned so far, None where nothing was.
+    """
+    return rows if costs is None else _shifted(rows, places, area, first, shifts_of(costs))
 
 
 @njit(cache=KEPT, nogil=True)
-def shifted(rows: Ints, places: Ints, area: int, first: int, shifts: Ints) -> Ints:
-    """Rows [n], first + a number, with each number shifted as its channel's are; places [n] in maps of this area."""
+def _shifted(rows: Ints, places: Ints, area: int, first: int, shifts: Ints) -> Ints:
+    """As shifted, of shifts [C]."""
     out, most = np.empty(len(rows), np.int64), first + TABLES - 1
     for i in range(len(rows)):
         out[i] = min(max(rows[i] + shifts[places[i] // area], first + 1), most)

@@ -77,6 +77,12 @@ def candidates(u: Floats, activity: Ints) -> Ints:
 
 
 @njit(cache=KEPT, nogil=True)
+def _shifted(number: int, shift: int, tables: int) -> int:
+    """As calibration.shifted has it."""
+    return min(max(number + shift, 1), tables - 1)
+
+
+@njit(cache=KEPT, nogil=True)
 def cheapest(
     u: Floats,
     places: Ints,
@@ -86,14 +92,15 @@ def cheapest(
     price: Floats,
     activity: Ints,
     mask: npt.NDArray[np.bool_],
+    shifts: Ints,
     out: Floats,
 ) -> None:
     """Indices out [C,h,w] where a mask is set, of places as candidates has them; others stay.
 
     table: numbers [C,h,w], 0 allows only zero; bits [tables,2·reach+2]: of each symbol, the last an escape;
-    price [C,h,w]; activity [h/2,w/2], 0 allows only zero.
+    price [C,h,w]; activity [h/2,w/2], 0 allows only zero; shifts [C]: of table numbers.
     """
-    reach = bits.shape[1] // 2 - 1
+    reach, area = bits.shape[1] // 2 - 1, u.shape[1] * u.shape[2]
     values, numbers, prices = u.reshape(-1), table.reshape(-1), price.reshape(-1)
     wanted, alive, chosen = mask.reshape(-1), activity.reshape(-1), out.reshape(-1)
     for i in range(places.shape[1]):
@@ -102,7 +109,7 @@ def cheapest(
             continue
         value, best = values[place], np.float32(0.0)
         if alive[places[1, i]] and numbers[place] > 0:
-            worth, cost = prices[place], bits[int(numbers[place])]
+            worth, cost = prices[place], bits[_shifted(int(numbers[place]), shifts[place // area], len(bits))]
             least = value * value + worth * cost[reach]
             nearest = min(max(np.rint(value), np.float32(limits[0])), np.float32(limits[1]))
             for less in range(2 if nearest != 0 else 0):
@@ -128,7 +135,15 @@ def _active(activity: Ints, w: int) -> tuple[Ints, Ints]:
 
 @njit(cache=KEPT, nogil=True)
 def worthwhile(
-    u: Floats, index: Floats, table: Floats, bits: Floats, price: Floats, activity: Ints, least: float, out: Ints
+    u: Floats,
+    index: Floats,
+    table: Floats,
+    bits: Floats,
+    price: Floats,
+    activity: Ints,
+    shifts: Ints,
+    least: float,
+    out: Ints,
 ) -> None:
     """Activity out [h/2,w/2] of indices [C,h,w] once blocks that save less than ``least`` bits are emptied."""
     channels, h, w = u.shape
@@ -147,7 +162,7 @@ def worthwhile(
                     saved[y >> 1, x >> 1] += (value * value - (value - sent) * (value - sent)) / price[c, y, x]
                     total[y >> 1, x >> 1] += int(abs(sent))
                 if row:
-                    saved[y >> 1, x >> 1] -= bits[row, symbol]
+                    saved[y >> 1, x >> 1] -= bits[_shifted(row, shifts[c], len(bits)), symbol]
     for y in range(h // 2):
         for x in range(w // 2):
             out[y, x] = _bit_length(total[y, x]) if saved[y, x] > least else 0

@@ -35,11 +35,12 @@ from vcodec.entropy.lattice import (
     code_quality,
     code_thumbnail,
 )
+from vcodec.entropy.learning import CodedStep, Learned, Learning
 from vcodec.entropy.listing import joined, kept
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLES
 from vcodec.entropy.steps import KeySteps, everywhere, merged, steps_of
 from vcodec.entropy.surroundings import Frame, past_of
-from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables
+from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees, stumps
 from vcodec.errors import DamagedError, WeightsError
 from vcodec.grain import RANGE, rounded
@@ -56,7 +57,7 @@ _RAW_ZERO = 1 << 15
 CLASSES = 3
 # the last frame's weights; whether sources are sent; memory's weights; whether chroma is 128 everywhere
 _LIGHT, _KEPT, _KEPT_LIGHT, _GREY = 1, 2, 4, 8
-_PRICED = 1.3  # times λ: what a bit is worth in choosing indices, by measurement
+_PRICED = 1.5  # times λ: what a bit is worth in choosing indices, by measurement
 BLOCK_BITS = 4.0  # what saying that a 16×16 block is not empty has to pay back, by measurement
 
 
@@ -75,6 +76,7 @@ class FrameState(NamedTuple):
     flags: int = 0  # _LIGHT, _KEPT, _KEPT_LIGHT, _GREY
     grain: int | None = None  # vectors were multiples of 1 << grain quarter samples
     costs: calibration.Costs | None = None  # None: no frame's contexts were coded yet
+    learned: Learned | None = None
 
 
 class Quantizer(Protocol):
@@ -132,7 +134,7 @@ class FrameEntropy:
         held = index_tables.rows.reshape(CLASSES, TABLES, INDEX_SYMBOLS)[:, 1:] > 0
         if (held != held[:, :1]).any():
             raise WeightsError("probability tables are damaged: those of one codebook hold different symbols")
-        self._costs = calibration.costs_in(index_tables.rows, TABLE_SUM.bit_length() - 1)
+        self._learning = Learning(index_tables, side_tables)
         self.device = torch.device("cpu")
 
     @classmethod
@@ -190,8 +192,8 @@ class FrameEntropy:
             else np.zeros((3, *act.shape[1:]), np.int64)
         )
         hat = quantizer.dequantize(chosen.indices, at.level, at.kind, at.phase, fine)
-        costs = self._learned(state, chosen.coded, scaled.shape[1:], k)
-        after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side), costs)
+        costs = self._costs(state, chosen.coded, scaled.shape[1:], k)
+        after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side), costs, Learned())
         return Plan(hat[:, :, None], side, after, state, chosen, k)
 
     def emit_quality(self, writer: SymbolWriter, before: Quality | None, quality: Quality) -> None:
@@ -204,10 +206,15 @@ class FrameEntropy:
 
     def emit(self, writer: SymbolWriter, plan: Plan) -> None:
         """Write what was decided."""
-        act = plan.after.activity[0]
-        port = WritePort(writer, self.side_tables)
-        self._side(port, (act.shape[0], act.shape[1]), plan.side, act, plan.before, plan.k)
-        self._write_indices(writer, plan)
+        act, before, learned = plan.after.activity[0], plan.before, plan.after.learned
+        tables = self._learning.tables(None if before is None else before.learned)
+        port = WritePort(writer, tables.side.tables)
+        self._side(port, (act.shape[0], act.shape[1]), plan.side, act, before, plan.k)
+        for step, far in zip(plan.chosen.coded, plan.chosen.far, strict=True):
+            writer.write(tables.indices.tables, step.coded_with, step.symbols)
+            writer.write_raw(far + _RAW_ZERO)
+        if before is not None and learned is not None:
+            self._learning.teach(learned, tables, plan.chosen.coded, port.coded)
 
     def read(
         self,
@@ -220,13 +227,18 @@ class FrameEntropy:
     ) -> tuple[Spots, dict[str, Tensor], FrameState]:
         """Read a frame of latent shape (C, 1, h, w): its levels [1,C,h,w], side information, and what follows it."""
         c, _, h, w = shape
-        port = ReadPort(reader, self.side_tables)
+        tables = self._learning.tables(None if state is None else state.learned)
+        port = ReadPort(reader, tables.side.tables)
         side, act, motion = self._side(port, (h // 2, w // 2), None, None, state, k)
-        index, costs = self._read_indices(reader, (c, h, w), act, state, self._rough(side, (1, c, h, w)), k)
+        rough = self._rough(side, (1, c, h, w))
+        index, read = self._read_indices(reader, tables.indices.tables, (c, h, w), act, state, rough, k)
         at = self._place(quantizer, state, k)
         inside = index._replace(values=index.values.clip(*quantizer.bounds(k)))
         hat = quantizer.levels_of(inside, at.level, at.kind, at.phase, fine)
-        return hat, side, FrameState(at.number, index, act[None], motion, _flags(side), _grain(side), costs)
+        learned, costs = Learned(), self._costs(state, read, (c, h, w), k)
+        if state is not None:
+            self._learning.teach(learned, tables, read, port.coded)
+        return hat, side, FrameState(at.number, index, act[None], motion, _flags(side), _grain(side), costs, learned)
 
     def opening(self, shape: tuple[int, int, int, int]) -> FrameState:
         """What the first frame's contexts read where a GOP starts from a remembered picture; shape (C, 1, h, w)."""
@@ -313,6 +325,8 @@ class FrameEntropy:
         choosing.first_activity(u, *limits, act)
         places = choosing.candidates(u, act)
         steps = steps_of(self.net, None if state is None else state.indices, rough, wish.scaled.shape, k)
+        costs = None if state is None else state.costs
+        shifts = np.zeros(len(u), np.int64) if costs is None else calibration.believed(costs)
 
         def through(act: Ints) -> list[Tensor]:
             """Choose step by step; gives the tables of each."""
@@ -320,7 +334,7 @@ class FrameEntropy:
             tables = []
             for number, mask in enumerate(steps.masks):
                 tables.append(steps.tables(number, _tensor(act, self.device)[None], _tensor(index, self.device)))
-                choosing.cheapest(u, places, limits, _array(tables[-1]), bits, price, act, mask, index)
+                choosing.cheapest(u, places, limits, _array(tables[-1]), bits, price, act, mask, shifts, index)
             return tables
 
         # a first look: indices fall to zero, blocks empty, and with them activity falls
@@ -328,64 +342,50 @@ class FrameEntropy:
             table = _array(merged(through(act), steps.masks))
         else:  # at the tables of step A alone
             table = _array(steps.tables(0, _tensor(act, self.device)[None], wish.scaled))
-            choosing.cheapest(u, places, limits, table, bits, price, act, everywhere(*u.shape), index)
-        choosing.worthwhile(u, index, table, bits, price, act, BLOCK_BITS, kept)
+            choosing.cheapest(u, places, limits, table, bits, price, act, everywhere(*u.shape), shifts, index)
+        choosing.worthwhile(u, index, table, bits, price, act, shifts, BLOCK_BITS, kept)
         # then for good, under the tables of what activity has become
         tables = through(kept)
-        first, flat = index_class(k) * TABLES, index.reshape(-1)
-        coded = []
+        first, flat, area = index_class(k) * TABLES, index.reshape(-1), u.shape[1] * u.shape[2]
+        coded, far = [], []
         for mask, numbers in zip(steps.masks, tables, strict=True):
             rows, found = choosing.coded(_array(numbers), mask, kept, first)
-            coded.append(_Coded(rows, found, flat[found].astype(np.int64) + REACH))
-        return _Chosen(_tensor(index, self.device), kept, coded)
-
-    def _write_indices(self, writer: SymbolWriter, plan: Plan) -> None:
-        area = plan.after.activity.shape[1] * plan.after.activity.shape[2] * 4
-        for step in plan.chosen.coded:
-            rows = _shifted(plan.before, step.rows, step.places, area, plan.k)
-            writer.write(self.index_tables, rows, step.known)
-            writer.write_raw(step.symbols[step.known == ESCAPE] - REACH + _RAW_ZERO)
+            given = flat[found].astype(np.int64)
+            beyond = np.abs(given) > REACH
+            shifted = calibration.shifted(rows, found, area, first, costs)
+            coded.append(CodedStep(rows, shifted, found, np.where(beyond, ESCAPE, given + REACH)))
+            far.append(given[beyond])
+        return _Chosen(_tensor(index, self.device), kept, coded, far)
 
     def _read_indices(
         self,
         reader: SymbolReader,
+        tables: Tables,
         shape: tuple[int, int, int],
         act: Ints,
         state: FrameState | None,
         rough: Tensor,
         k: int,
-    ) -> tuple[Spots, calibration.Costs | None]:
+    ) -> tuple[Spots, list[CodedStep]]:
         steps = steps_of(self.net, None if state is None else state.indices, rough, (1, *shape), k)
-        activity, found, read = _tensor(act, self.device)[None], list[Spots](), list[_Coded]()
+        first, costs = index_class(k) * TABLES, None if state is None else state.costs
+        activity, found, read = _tensor(act, self.device)[None], list[Spots](), list[CodedStep]()
         for number in range(len(steps.masks)):
-            rows, coded = steps.coded(number, activity, found, index_class(k) * TABLES)
-            symbols = reader.read(self.index_tables, _shifted(state, rows, coded, shape[1] * shape[2], k))
+            rows, coded = steps.coded(number, activity, found, first)
+            shifted = calibration.shifted(rows, coded, shape[1] * shape[2], first, costs)
+            symbols = reader.read(tables, shifted)
             places, values, far = kept(symbols, coded, REACH)
             if far:
                 values[values > REACH] = reader.read_raw(far) - _RAW_ZERO
             found.append(Spots(places, values, (1, *shape)))
-            read.append(_Coded(rows, coded, symbols))
-        return joined(found), self._learned(state, read, shape, k)
+            read.append(CodedStep(rows, shifted, coded, symbols))
+        return joined(found), read
 
-    def _learned(
-        self, state: FrameState | None, coded: Sequence[_Coded], shape: Sequence[int], k: int
+    def _costs(
+        self, state: FrameState | None, coded: Sequence[CodedStep], shape: Sequence[int], k: int
     ) -> calibration.Costs | None:
-        """What the next frame knows of shifts, of latents [C,h,w]; a keyframe has networks of its own to err."""
-        if state is None:
-            return None
-        costs = calibration.fresh(shape[0]) if state.costs is None else state.costs
-        new = np.zeros_like(costs)
-        for step in coded:
-            first, area = index_class(k) * TABLES, shape[1] * shape[2]
-            calibration.tallied(step.rows, step.places, step.known, area, first, self._costs, new)
-        return calibration.learned(costs, new)
-
-
-def _shifted(state: FrameState | None, rows: Ints, places: Ints, area: int, k: int) -> Ints:
-    """Rows of tables as they are coded with."""
-    if state is None or state.costs is None:
-        return rows
-    return calibration.shifted(rows, places, area, index_class(k) * TABLES, calibration.shifts_of(state.costs))
+        """What the frame after this one knows of shifts, of latents [C,h,w]."""
+        return None if state is None else self._learning.costs(state.costs, coded, shape, index_class(k) * TABLES)
 
 
 def _tensor(a: npt.NDArray[Any], device: torch.device) -> Tensor:
@@ -421,25 +421,14 @@ def _code_light(port: Port, weights: Ints | None) -> Ints:
     return (np.stack([pairs >> 8, pairs & 255], 1).reshape(-1) - 128).clip(-127, 127)
 
 
-class _Coded(NamedTuple):
-    """What a step codes, in order: rows of tables by the networks alone, flat places, and symbols (an index + REACH)."""
-
-    rows: Ints
-    places: Ints
-    symbols: Ints
-
-    @property
-    def known(self) -> Ints:
-        """Symbols that tables know: an index out of reach is an escape."""
-        return np.where((self.symbols < 0) | (self.symbols > ESCAPE), ESCAPE, self.symbols)
-
-
 class _Chosen(NamedTuple):
-    """indices [1,C,h,w], activity [h/2,w/2], and what is coded in each step."""
+    """indices [1,C,h,w], activity [h/2,w/2], and what is coded in each step; far: indices beyond
+    those that have symbols, of each step."""
 
     indices: Tensor
     activity: Ints
-    coded: list[_Coded]
+    coded: list[CodedStep]
+    far: list[Ints]
 
 
 def _array(maps: Tensor) -> npt.NDArray[np.float32]:

@@ -77,7 +77,12 @@ _MIDDLE = 15  # of a thumbnail's values: what is guessed where nothing is known
 
 
 class Port(Protocol):
-    """One end of the coder: the writing end returns what it was given, the reading end what it read."""
+    """One end of the coder: the writing end returns what it was given, the reading end what it read.
+
+    coded: rows of tables so far, and symbols under them.
+    """
+
+    coded: list[tuple[Ints, Ints]]
 
     def symbols(self, rows: Ints, symbols: Ints | None) -> Ints: ...
     def grown(self, trees: Trees, kind: str, seen: Small, symbols: Ints | None) -> Ints: ...
@@ -89,12 +94,14 @@ class WritePort:
 
     def __init__(self, writer: SymbolWriter, tables: Tables) -> None:
         self.writer, self.tables = writer, tables
+        self.coded: list[tuple[Ints, Ints]] = []
 
     def symbols(self, rows: Ints, symbols: Ints | None) -> Ints:
         """Write symbols under rows."""
         if symbols is None:
             raise ValueError("nothing to write")
         self.writer.write(self.tables, rows, symbols)
+        self.coded.append((rows, symbols))
         return symbols
 
     def grown(self, trees: Trees, kind: str, seen: Small, symbols: Ints | None) -> Ints:
@@ -117,10 +124,12 @@ class ReadPort:
 
     def __init__(self, reader: SymbolReader, tables: Tables) -> None:
         self.reader, self.tables = reader, tables
+        self.coded: list[tuple[Ints, Ints]] = []
 
     def symbols(self, rows: Ints, symbols: Ints | None) -> Ints:
         """Read symbols under rows."""
-        return self.reader.read(self.tables, rows)
+        self.coded.append((rows, self.reader.read(self.tables, rows)))
+        return self.coded[-1][1]
 
     def grown(self, trees: Trees, kind: str, seen: Small, symbols: Ints | None) -> Ints:
         """Read symbols of a kind under the tables that trees choose for what is seen [n,COLUMNS]."""

@@ -17,7 +17,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["begin", "cumulative", "exhausted", "read_alike", "read_rows", "resumed", "starts_of"]
+__all__ = ["begin", "cumulative", "cumulative_row", "exhausted", "read_alike", "read_rows", "resumed", "starts_of"]
 
 Words = npt.NDArray[np.uint32]
 State = npt.NDArray[np.uint64]
@@ -38,6 +38,16 @@ def cumulative(rows: npt.NDArray[np.int64], bits: int) -> npt.NDArray[np.uint64]
     out = np.full((n, size + 1), 1 << PRECISION, np.uint64)
     out[:, :size] = (below * ((1 << PRECISION) - size) >> bits) + np.arange(size)  # each symbol has some share
     return out
+
+
+@njit(cache=KEPT, nogil=True)
+def cumulative_row(row: npt.NDArray[np.int64], out: npt.NDArray[np.uint64]) -> None:
+    """As cumulative, of one row [S] that sums to 2^16: out [S+1]."""
+    below = 0
+    for i in range(len(row)):
+        out[i] = np.uint64((below * ((1 << PRECISION) - len(row)) >> 16) + i)
+        below += row[i]
+    out[len(row)] = np.uint64(1 << PRECISION)
 
 
 @njit(cache=KEPT, nogil=True)

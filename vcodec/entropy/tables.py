@@ -44,13 +44,25 @@ class Tables:
         if rows.ndim != 2 or (rows < 0).any() or (rows.sum(1) != TABLE_SUM).any():
             raise WeightsError("probability tables are damaged: each row must sum to 65536")
         self.rows = rows.astype(np.int64)
-        with np.errstate(divide="ignore"):
-            self.bits = -np.log2(self.rows / TABLE_SUM)  # [N,S]; what has no weight is infinitely dear
-        self.probabilities = self.rows / TABLE_SUM  # exact: integers over a power of two
+        self.start: Tables = self  # what these tables came from (following.py)
         self.models: list[Any] = [None] * len(self.rows)  # of each row, once it was asked for
+
+    def moved(self, rows: Ints, cumulative: npt.NDArray[np.uint64], likeliest: Ints) -> Tables:
+        """Other rows in place of these, with what follows from them."""
+        out = object.__new__(Tables)
+        out.rows, out.start, out.models = rows, self.start, [None] * len(rows)
+        out.cumulative, out.likeliest = cumulative, likeliest
+        return out
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"models": [None] * len(self.rows)}  # constriction's do not pickle
+
+    @cached_property
+    def bits(self) -> npt.NDArray[np.float64]:
+        """What each symbol takes [N,S]; what has no weight is infinitely dear."""
+        with np.errstate(divide="ignore"):
+            bits: npt.NDArray[np.float64] = -np.log2(self.rows / TABLE_SUM)
+        return bits
 
     @cached_property
     def cumulative(self) -> npt.NDArray[np.uint64]:
@@ -72,7 +84,7 @@ class Tables:
         """constriction's model of a row (kept)."""
         found = self.models[row]
         if found is None:
-            found = self.models[row] = constriction.stream.model.Categorical(self.probabilities[row], perfect=False)
+            found = self.models[row] = constriction.stream.model.Categorical(self.rows[row] / TABLE_SUM, perfect=False)
         return found
 
 

@@ -71,7 +71,8 @@ class CountingWriter(SymbolWriter):
     def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
         flat = rows.astype(np.int64) * tables.symbols + symbols.astype(np.int64)
         count = np.bincount(flat, minlength=tables.rows.size).reshape(tables.rows.shape)
-        self.counts[id(tables)] = self.counts.get(id(tables), np.zeros(tables.rows.shape)) + count
+        known = id(tables.start)
+        self.counts[known] = self.counts.get(known, np.zeros(tables.rows.shape)) + count
 
     def write_raw(self, values: npt.NDArray[Any]) -> None:
         """Nothing to count."""

@@ -1,0 +1,80 @@
+"""Tables that follow what a GOP holds: a frame's symbols make them likelier in the frames after it.
+
+    the model's tables · strength + counts of what was coded, which fade ─► tables of the next frame
+
+In integers alone, for writer and reader alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from vcodec.entropy.reading import cumulative_row
+from vcodec.entropy.tables import TABLE_SUM, Tables
+from vcodec.loops import KEPT
+
+__all__ = ["Coded", "Following"]
+
+Ints = npt.NDArray[np.int64]
+Wide = npt.NDArray[np.uint64]
+Coded = Sequence[tuple[Ints, Ints]]  # rows of tables, and the symbols under them
+_UNIT = 32  # what a symbol counts
+_FADING = 5  # of counts 1 / 2^this is forgotten a frame
+
+
+class Following(NamedTuple):
+    """counts [N,S] of what was coded under tables, and the tables of the next frame."""
+
+    counts: Ints
+    tables: Tables
+
+    @classmethod
+    def fresh(cls, tables: Tables) -> Following:
+        """Where nothing was coded yet."""
+        return cls(np.zeros(tables.rows.shape, np.int64), tables)
+
+    def after(self, coded: Coded, strength: int) -> Following:
+        """Once a frame was coded; strength: so many symbols are what the model's own tables count."""
+        counts, start = self.counts - (self.counts >> _FADING), self.tables.start
+        for rows, symbols in coded:
+            _count(rows, symbols, counts)
+        moved = start.rows.copy(), start.cumulative.copy(), start.likeliest.copy()
+        _blend(start.rows, counts, strength * _UNIT, *moved)
+        return Following(counts, start.moved(*moved))
+
+
+@njit(cache=KEPT, nogil=True)
+def _count(rows: Ints, symbols: Ints, out: Ints) -> None:
+    """Add symbols under rows to counts out [N,S]."""
+    for i in range(len(rows)):
+        out[rows[i], symbols[i]] += _UNIT
+
+
+@njit(cache=KEPT, nogil=True)
+def _blend(start: Ints, counts: Ints, strength: int, rows: Ints, cumulative: Wide, likeliest: Ints) -> None:
+    """Rows [N,S], their cumulative integers [N,S+1] and likeliest symbols [N] of rows start, where something counts.
+
+    What a symbol has is rounded down, but not to nothing; the likeliest has what is left.
+    """
+    size = start.shape[1]
+    for n in range(len(start)):
+        seen = counts[n].sum()
+        if seen == 0:
+            continue
+        whole, left, best = strength + seen, TABLE_SUM, 0
+        for s in range(size):
+            share = (start[n, s] * strength + counts[n, s] * TABLE_SUM) // whole
+            if start[n, s]:
+                share = max(share, 1)
+            rows[n, s] = share
+            left -= share
+            if share > rows[n, best]:
+                best = s
+        rows[n, best] += left
+        likeliest[n] = best
+        cumulative_row(rows[n], cumulative[n])

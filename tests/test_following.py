@@ -57,7 +57,7 @@ def test_following_saves_bits_and_reads_back() -> None:
     """Footage unlike what tables were counted on takes fewer bits frame after frame, and a reader follows."""
     rng, learning = np.random.default_rng(3), Learning(Tables(integer_rows(np.ones((144, 32)))), tables())
     share = rng.dirichlet(np.full(32, 0.3))
-    frames = [(rng.integers(1, 48, 500), rng.choice(32, 500, p=share)) for _ in range(5)]
+    frames = [(rng.integers(1, 8, 500), rng.choice(32, 500, p=share)) for _ in range(5)]
     payloads, sizes, learned = [], [], Learned()
     for rows, symbols in frames:
         writer, pair, after = SymbolWriter(), learning.tables(learned), Learned()

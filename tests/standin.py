@@ -72,6 +72,8 @@ class StandIn:
     def decompress(
         self, payload: bytes, symbols: int, grid: Any, state: Any, settings: Any
     ) -> tuple[list[Planes], Any]:
+        if self.delay:
+            time.sleep(self.delay)
         shapes = [(grid.height, grid.width)] + [((grid.height + 1) // 2, (grid.width + 1) // 2)] * 2
         shapes = shapes if self.pixel_format == "yuv420p" else shapes[:1]
         try:

@@ -23,9 +23,9 @@ OUTPUTS, ROWS = 16, 6  # of a block of sums
 _SIZE = 8  # sums in a vector
 _BESIDE = OUTPUTS // _SIZE
 _SUMS, _SHORTS = ir.VectorType(ir.IntType(32), _SIZE), ir.VectorType(ir.IntType(16), 2 * _SIZE)
-_PRODUCTS = ir.FunctionType(_SUMS, [_SHORTS, _SHORTS])
 _HERE = bool(get_host_cpu_features().get("avx2"))
-_NATIVE = "llvm.x86.avx2.pmadd.wd"  # what AVX2 has for it; LLVM does not find it by itself
+# what AVX2 and AVX-512 have for it, by the sums in a vector; LLVM does not find it by itself
+_NATIVE = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
 
 class _Sums(types.Type):
@@ -55,22 +55,28 @@ def everywhere(builder: Any, pair: Any) -> Any:
 
 def _native(builder: Any, a: Any, b: Any) -> Any:
     """Sums of two products each."""
-    return builder.call(cgutils.get_or_insert_function(builder.module, _PRODUCTS, _NATIVE), [a, b])
+    size = a.type.count // 2
+    sums = ir.VectorType(ir.IntType(32), size)
+    kind = ir.FunctionType(sums, [a.type, b.type])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, _NATIVE[size]), [a, b])
 
 
 def _plain(builder: Any, a: Any, b: Any) -> Any:
     """The same in terms that every CPU has."""
-    out = None
+    out, size = None, a.type.count // 2
     for first in range(2):
-        every = ir.Constant(ir.VectorType(ir.IntType(32), _SIZE), list(range(first, 2 * _SIZE, 2)))
-        one, other = (builder.sext(builder.shuffle_vector(x, x, every), _SUMS) for x in (a, b))
+        every = ir.Constant(ir.VectorType(ir.IntType(32), size), list(range(first, 2 * size, 2)))
+        one, other = (
+            builder.sext(builder.shuffle_vector(x, x, every), ir.VectorType(ir.IntType(32), size)) for x in (a, b)
+        )
         product = builder.mul(one, other)
         out = product if out is None else builder.add(out, product)
     return out
 
 
 in_pairs = _native if _HERE else _plain
-"""Code for sums of two products each, a[2i]·b[2i] + a[2i + 1]·b[2i + 1], of vectors of 16: (builder, a, b)."""
+"""Code for sums of two products each, a[2i]·b[2i] + a[2i + 1]·b[2i + 1], of vectors of 16, or of 32 where
+there is AVX-512: (builder, a, b)."""
 
 
 def _add_pairs(products: Callable[[Any, Any, Any], Any]) -> Any:

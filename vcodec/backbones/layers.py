@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
-from itertools import pairwise
 from typing import cast
 
 import torch
@@ -12,14 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vcodec import helper
-from vcodec.backbones import rows
-from vcodec.backbones.compiled import compilable
 from vcodec.scale import LevelTable
 
 __all__ = ["Stack", "block_basis", "pack_yuv420", "unpack_yuv420"]
-
-_NARROW = 48  # channels up to which compiled rows are faster than a library's convolutions
-
 
 def _dct(n: int) -> Tensor:
     """Orthonormal DCT-II, rows are basis vectors [n, n]."""
@@ -78,57 +71,9 @@ class Stack(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
         self.skips = skips
         self.low_precision = False  # bf16 in the convolutions (training)
-        self._rows: tuple[object, rows.LayerRows] | None = None  # of which weights
 
     def forward(self, x: Tensor, level: Tensor, kind: Tensor) -> Tensor:
         """x [B,inputs,h,w], level, kind [B] -> [B,outputs,h,w]."""
-        if self._compiles(x):
-            return self._by_rows(x, self.offset(level, kind))
-        return self._by_layers(x, level, kind)
-
-    def in_halves(self, x: Tensor, level: Tensor, kind: Tensor) -> Tensor:
-        """As forward, top and bottom beside each other where a helper is at hand: of large pictures."""
-        if self._compiles(x):
-            return self._by_rows(x, self.offset(level, kind), 2)
-        return helper.in_halves(lambda part: self._by_layers(part, level, kind), x, len(self.middle) + 2)
-
-    def _compiles(self, x: Tensor) -> bool:
-        return (
-            self.first.out_channels <= _NARROW
-            and not self.low_precision
-            and not torch.is_grad_enabled()
-            and compilable(x, self.first.weight)
-        )
-
-    def compiled(self, like: Tensor, level: Tensor, kind: Tensor) -> tuple[rows.LayerRows, Tensor] | None:
-        """Layers for compiled rows and the first one's offset [B,width], where they serve inputs like this."""
-        return (self._layer_rows(), self.offset(level, kind)) if self._compiles(like) else None
-
-    def _layer_rows(self) -> rows.LayerRows:
-        layers = [self.first, *(cast(nn.Conv2d, m) for m in self.middle), self.last]
-        which = tuple((id(p), p._version) for conv in layers for p in conv.parameters())
-        if self._rows is None or self._rows[0] != which:
-            biases = [cast(Tensor, conv.bias) for conv in layers]
-            self._rows = which, rows.layer_rows([conv.weight for conv in layers], biases)
-        return self._rows[1]
-
-    def _by_rows(self, x: Tensor, offsets: Tensor, parts: int = 1) -> Tensor:
-        """The compiled form, each picture in so many parts."""
-        known, h = self._layer_rows(), x.shape[2]
-        out = torch.empty(len(x), self.last.out_channels, *x.shape[2:])
-        edges = [h * i // parts for i in range(parts + 1)]
-        for i, offset in enumerate(offsets):
-            given = (x[i].contiguous().numpy(), *known, offset.numpy(), self.skips)
-            others = [
-                helper.begun(partial(rows.stacked, *given, first, stop, out[i].numpy()))
-                for first, stop in pairwise(edges[:-1])
-            ]
-            rows.stacked(*given, edges[-2], h, out[i].numpy())
-            for other in others:
-                other()
-        return out
-
-    def _by_layers(self, x: Tensor, level: Tensor, kind: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.low_precision):
             x = F.relu(self.first(x) + self.offset(level, kind)[:, :, None, None], inplace=True)
@@ -137,6 +82,15 @@ class Stack(nn.Module):
                 x = x + bent if self.skips else bent
             out: Tensor = self.last(x)
         return out.float()
+
+    def in_halves(self, x: Tensor, level: Tensor, kind: Tensor) -> Tensor:
+        """As forward, top and bottom beside each other where a helper is at hand: of large pictures."""
+        return helper.in_halves(lambda part: self(part, level, kind), x, len(self.middle) + 2)
+
+    @property
+    def convolutions(self) -> list[nn.Conv2d]:
+        """All of them, in order."""
+        return [self.first, *(cast(nn.Conv2d, m) for m in self.middle), self.last]
 
     @torch.no_grad()
     def grow_from(self, smaller: Stack) -> None:
@@ -165,8 +119,7 @@ class Stack(nn.Module):
 
     def macs(self) -> int:
         """Multiply-accumulates at each position."""
-        convolutions = [self.first, *self.middle, self.last]
-        return sum(9 * c.in_channels * c.out_channels for c in convolutions)
+        return sum(9 * c.in_channels * c.out_channels for c in self.convolutions)
 
 
 def _take_over(mine: Tensor | None, theirs: Tensor | None, count: int) -> None:

@@ -38,7 +38,9 @@ _NONE, _TOP = np.float32(0.0), np.float32(255.0)
 
 
 def levels(planes: Tensor) -> Bytes:
-    """Samples in 0..1 -> 8-bit levels, as the search compares them: its sums are exact."""
+    """Samples in 0..1 -> 8-bit levels, as the search compares them: its sums are exact; bytes are left as they are."""
+    if planes.dtype == torch.uint8:
+        return planes.cpu().contiguous().numpy()
     given = planes.detach().float().cpu().contiguous().numpy()
     out = np.empty(given.shape, np.uint8)
     _round(given.reshape(-1), out.reshape(-1))
@@ -61,7 +63,7 @@ class Reference(NamedTuple):
 
     @staticmethod
     def of(luma: Tensor) -> Reference:
-        """luma [1,1,H,W] in 0..1."""
+        """luma [1,1,H,W], in 0..1 or bytes."""
         plane = levels(luma)[0, 0]
         wide = np.pad(plane, ((costs.PAD + 3, costs.PAD + 4),) * 2, mode="edge")
         phases = np.empty((16, *(n + 2 * costs.PAD for n in plane.shape)), np.uint8)
@@ -196,7 +198,7 @@ def search(
 
     cur [1,1,H,W] in 0..1 with H, W multiples of 16; start: vectors to begin with [1,2,H/16,W/16];
     price: sum of absolute differences that one bit is worth; step: of quantization, 8-bit levels;
-    beside [1,1,H,W]: a picture that may be taken unmoved; before: the last frame's coarse.
+    beside [1,1,H,W], bytes: a picture that may be taken unmoved; before: the last frame's coarse.
     Returns coarse [1,3,H/16,W/16] and choice [1,H/8,W/8] (int64), and the grain.
     """
     now, price, unit = levels(cur)[0, 0], price * 255.0, unit_of(step)
@@ -211,7 +213,7 @@ def search(
     other = now
     if beside is not None:
         other = levels(beside)[0, 0]
-        missed = F.avg_pool2d((cur - beside).abs(), 16)[0].cpu() * (256 * 255.0)
+        missed = F.avg_pool2d((cur - beside / 255.0).abs(), 16)[0].cpu() * (256 * 255.0)
         moved = [torch.from_numpy(a)[None].float() for a in (sums, best)]
         kept = _kept(moved[0], moved[1], grain, missed, price)[0].numpy()
         coarse[2] = kept

@@ -33,14 +33,16 @@ from torch import Tensor, nn
 
 from vcodec.backbones import motion, softening
 from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, Listed, PlaneBackbone
+from vcodec.backbones.blocks import blocks, packed
 from vcodec.backbones.compensation import compensate
-from vcodec.backbones.drawing import Shown, draw
+from vcodec.backbones.exact import as_parts, from_parts
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
+from vcodec.backbones.pictures import Pictures
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
-from vcodec.spots import listed
+from vcodec.spots import Spots
 
 __all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 
@@ -53,7 +55,7 @@ _WORTH = (3.0, 8.0)  # at least and most
 _EXACT = 0.02  # squared error that counts as none
 _KEY_LOOKS = 2  # at a keyframe's latent, beside the first
 _MUCH = 0.25  # of a plane: what is worth an offset of the thumbnail's levels
-GREY = 128.0  # chroma of pictures without colour, which stay so exactly
+GREY = 128  # chroma of pictures without colour, which stay so exactly
 THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
 
 
@@ -85,20 +87,20 @@ PRESETS = {"base": QAEConfig()}
 
 
 class QAEState(NamedTuple):
-    """What the decoder has: the last frame in 8-bit levels / 255, and its motion."""
+    """What the decoder has: the last frame in bytes, and its motion."""
 
-    luma: Tensor  # [B,1,H,W]
-    chroma: Tensor  # [B,2,H/2,W/2]
+    luma: Tensor  # uint8 [B,1,H,W]
+    chroma: Tensor  # uint8 [B,2,H/2,W/2]
     coarse: Tensor | None  # [B,3,H/16,W/16], None after a keyframe
     memory: tuple[Tensor, Tensor]  # planes as above, since the GOP began
     scene: bool = False  # whether that was a remembered scene: seen under another light
-    shown: Shown | None = None  # the last frame in bytes, where it was drawn so
 
 
 @dataclass(frozen=True)
 class Prediction:
     """A frame's prediction, luma [B,1,H,W] and chroma [B,2,H/2,W/2]; what conditions the networks: level [B].
 
+    In coding planes are int16, in parts of a level (exact.py); in training, and a keyframe's, samples in 0..1.
     refined: a keyframe's, [B,6,H/2,W/2].
     """
 
@@ -114,7 +116,16 @@ class Prediction:
     @cached_property
     def packed(self) -> Tensor:
         """As a clip's frame [B,6,H/2,W/2]."""
-        return pack_yuv420(*self.planes) if self.refined is None else self.refined
+        if self.refined is not None:
+            return self.refined
+        luma, chroma = (p if p.is_floating_point() else from_parts(p) for p in self.planes)
+        return pack_yuv420(luma, chroma)
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """Planes, int16 in parts."""
+        luma, chroma = self.planes if self.refined is None else unpack_yuv420(self.refined)
+        return (as_parts(luma), as_parts(chroma)) if luma.is_floating_point() else (luma, chroma)
 
 
 class QAE(PlaneBackbone):
@@ -127,7 +138,7 @@ class QAE(PlaneBackbone):
     causal = True
     closed_loop = True
     cascade = True
-    revision = 6
+    revision = 7
 
     def __init__(self, config: QAEConfig) -> None:
         super().__init__()
@@ -141,6 +152,7 @@ class QAE(PlaneBackbone):
         self.analysis = Stack(192, w, 96, config.analysis_layers, kinds=1, skips=True)
         self.synthesis = Stack(192, w, 96, config.synthesis_layers, kinds=1, skips=True)
         self.loop_filter = Stack(12, config.filter_width, 6, config.filter_layers, kinds=2, skips=True)
+        self._known: tuple[object, Pictures] | None = None  # of which weights
         weight = torch.ones(1, 96, 1, 1)
         weight[:, 64:] = CHROMA_WEIGHT
         self.register_buffer("weight", weight, persistent=False)
@@ -180,41 +192,6 @@ class QAE(PlaneBackbone):
         decode = float(grid.frames * every + once)
         return {"encode": decode + analysis, "decode": decode}
 
-    # ------------------------------------------------------------------ samples <-> blocks
-
-    @staticmethod
-    def blocks(packed: Tensor) -> Tensor:
-        """[B,6,H/2,W/2] -> [B,96,H/8,W/8]: pixel_unshuffle of each plane, luma by 8 and chroma by 4."""
-        b, _, h, w = packed.shape
-        out = packed.new_empty(b, 96, h // 4, w // 4)
-        for samples in (QAE._luma, QAE._chroma):
-            source, target = samples(packed, out)
-            target.copy_(source)
-        return out
-
-    @staticmethod
-    def packed(blocks: Tensor) -> Tensor:
-        """The inverse of ``blocks``."""
-        b, _, h, w = blocks.shape
-        out = blocks.new_empty(b, 6, 4 * h, 4 * w)
-        for samples in (QAE._luma, QAE._chroma):
-            target, source = samples(out, blocks)
-            target.copy_(source)
-        return out
-
-    @staticmethod
-    def _luma(packed: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """Luma in both layouts, as views whose elements stand for the same samples."""
-        b, _, h, w = blocks.shape
-        across = packed[:, :4].view(b, 2, 2, h, 4, w, 4).permute(0, 4, 1, 6, 2, 3, 5)  # a row of a block is 4 pairs
-        return across, blocks[:, :64].view(b, 4, 2, 4, 2, h, w)
-
-    @staticmethod
-    def _chroma(packed: Tensor, blocks: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of chroma."""
-        b, _, h, w = blocks.shape
-        return packed[:, 4:].view(b, 2, h, 4, w, 4).permute(0, 1, 3, 5, 2, 4), blocks[:, 64:].view(b, 2, 4, 4, h, w)
-
     # ------------------------------------------------------------------ the networks
 
     @staticmethod
@@ -226,29 +203,32 @@ class QAE(PlaneBackbone):
         if not key:
             return Prediction((luma, chroma), level)
         packed = pack_yuv420(luma, chroma)
-        refined = packed + self.packed(self._bend(self.refine, self.blocks(packed) - 0.5, level))
+        refined = packed + packed(self._bend(self.refine, blocks(packed) - 0.5, level))
         return Prediction((luma, chroma), level, refined)
 
     def analyse(self, x: Tensor, p: Prediction) -> Tensor:
         """Frame x [B,6,H/2,W/2] -> latent [B,96,h,w] in 8-bit levels."""
-        r = self.blocks(x - p.packed)
+        r = blocks(x - p.packed)
         values = F.conv2d(r, self.forward_basis)
         if p.key:
-            values = values + self._bend(self.analysis, torch.cat([self.blocks(x) - 0.5, r * 8.0], 1), p.level)
+            values = values + self._bend(self.analysis, torch.cat([blocks(x) - 0.5, r * 8.0], 1), p.level)
         return values * 255.0
 
     def synthesise(self, values: Tensor, p: Prediction) -> Tensor:
-        """Latent [B,96,h,w] -> frame [B,6,H/2,W/2], not yet rounded."""
-        coded, packed = F.conv2d(values / 255.0, self.inverse_basis), p.packed
+        """Latent [B,96,h,w] -> frame [B,6,H/2,W/2], not yet rounded: as training has it, in floats."""
+        coded = self._coded(values, p)
+        d = packed(coded)
+        frame = p.packed + d
+        kind = torch.full_like(p.level, KEY if p.key else INTER, dtype=torch.int64)
+        return frame + self.loop_filter.in_halves(torch.cat([frame - 0.5, d * 8.0], 1), p.level, kind) * FINE
+
+    def _coded(self, values: Tensor, p: Prediction) -> Tensor:
+        """What a latent adds to the samples of blocks [B,96,h,w]; a keyframe's network bends it."""
+        coded = F.conv2d(values / 255.0, self.inverse_basis)
         if p.key:
-            r = self.blocks(packed) + coded
+            r = blocks(p.packed) + coded
             coded = coded + self._bend(self.synthesis, torch.cat([r - 0.5, coded * 8.0], 1), p.level)
-        d = self.packed(coded)
-        frame = packed + d
-        kind = KEY if p.key else INTER
-        x = torch.cat([frame - 0.5, d * 8.0], 1)
-        bent = self.loop_filter.in_halves(x, p.level, torch.full_like(p.level, kind, dtype=torch.int64))
-        return frame + bent * FINE
+        return coded
 
     # ------------------------------------------------------------------ side information
 
@@ -287,10 +267,7 @@ class QAE(PlaneBackbone):
                 used = set(source.flatten().tolist())
                 kept = weighted(*state.memory, side["weights"][:, 1]) if MEMORY in used else last
                 references.append(kept)
-                shown = state.shown if last[0] is state.luma else None
-                references += [
-                    softening.softened(last, s, vectors, shown) if s in used else last for s in (SOFT, BLURRED)
-                ]
+                references += [softening.softened(last, s, vectors) if s in used else last for s in (SOFT, BLURRED)]
             luma, chroma = compensate(references, vectors)
         level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
         return self.predicted(luma, chroma, level, state is None)
@@ -310,7 +287,7 @@ class QAE(PlaneBackbone):
         looks = (advice.lighter or state.scene, advice.lit or state.scene)
         for i, looked_at in enumerate(looks[: len(known)]):
             if looked_at:
-                light[:, i : i + 1] = fitted(planes, known[i : i + 1], worth)
+                light[:, i : i + 1] = fitted(planes, [in_floats(known[i])], worth)
         last, _ = weighted(*known[0], light[:, 0])
         reference = motion.Reference.of(last)
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
@@ -330,7 +307,7 @@ class QAE(PlaneBackbone):
         """
         if state is None or advice is None or advice.before is None:
             return self.weight
-        shown, source = (state.luma, state.chroma), advice.before
+        shown, source = in_floats((state.luma, state.chroma)), advice.before
         luma, chroma = ((a - b).square().mean((2, 3)) * 255.0**2 + _EXACT for a, b in zip(shown, source, strict=True))
         worth = (_BALANCE * luma / chroma).clamp(*_WORTH)
         return torch.cat([self.weight[:, :64], worth.repeat_interleave(16, 1)[:, :, None, None]], 1)
@@ -340,10 +317,7 @@ class QAE(PlaneBackbone):
     def openings(self, height: int, width: int) -> list[QAEState]:
         if self.config.scenes == 0 or (height, width) != tuple(self.config.scene_size):
             return []
-        planes = [
-            (self.scene_luma[i : i + 1] / 255.0, self.scene_chroma[i : i + 1] / 255.0)
-            for i in range(self.config.scenes)
-        ]
+        planes = [(self.scene_luma[i : i + 1], self.scene_chroma[i : i + 1]) for i in range(self.config.scenes)]
         return [QAEState(*scene, None, scene, True) for scene in planes]
 
     def look_ahead(self, clip: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
@@ -377,40 +351,49 @@ class QAE(PlaneBackbone):
 
     def corrected(self, clip: Tensor, latent: Latent, hat: Tensor, shown: Tensor) -> Tensor:
         """Half way to where the linear path sends what is missing: near enough, the networks only bend it."""
-        missing = F.conv2d(self.blocks((clip - shown)[:, :, 0]), self.forward_basis) * 255.0
+        missing = F.conv2d(blocks((clip - shown)[:, :, 0]), self.forward_basis) * 255.0
         return (latent.values + hat + missing[:, :, None]) / 2
 
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
-        planes, shown = self._drawn(latent, state, k)
-        return pack_yuv420(*planes)[:, :, None], self._after(latent, state, planes, shown)
+        planes = self._drawn(latent, state, k)
+        return pack_yuv420(*in_floats(planes))[:, :, None], self._after(latent, state, planes)
 
     def decode_planes(self, latent: Latent, state: QAEState | None, k: int) -> tuple[BytePlanes, QAEState | None]:
-        planes, shown = self._drawn(latent, state, k)
-        if shown is None:
-            y, uv = (plane[0].mul(255.0).round_().to(torch.uint8).cpu().numpy() for plane in planes)
-            shown = y[0], uv
-        return (shown[0], *shown[1]), self._after(latent, state, planes, shown)
+        planes = self._drawn(latent, state, k)
+        y, (u, v) = planes[0][0, 0].cpu().numpy(), planes[1][0].cpu().numpy()
+        return (y, u, v), self._after(latent, state, planes)
 
     @staticmethod
-    def _after(latent: Latent, state: QAEState | None, planes: tuple[Tensor, Tensor], shown: Shown | None) -> QAEState:
+    def _after(latent: Latent, state: QAEState | None, planes: tuple[Tensor, Tensor]) -> QAEState:
         memory = planes if state is None else state.memory
-        return QAEState(*planes, latent.side.get("coarse"), memory, state is not None and state.scene, shown)
+        return QAEState(*planes, latent.side.get("coarse"), memory, state is not None and state.scene)
 
-    def _drawn(self, latent: Latent, state: QAEState | None, k: int) -> tuple[tuple[Tensor, Tensor], Shown | None]:
-        """Planes in 8-bit levels / 255, and in bytes where the compiled loops made them."""
+    def _drawn(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, Tensor]:
+        """Planes in bytes: but for a keyframe's networks, exact integers."""
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
-        grey = latent.side["grey"]
-        if not p.key and len(p.level) == 1:
-            kind = torch.full_like(p.level, INTER, dtype=torch.int64)
-            filters = self.loop_filter.compiled(p.planes[0], p.level, kind)
-            if filters is not None:
-                spots = latent.spots if isinstance(latent, Listed) else listed(latent.values[:, :, 0])
-                return draw(p.planes, spots, self.inverse_basis, *filters, bool(grey))
-        frame = self.synthesise(latent.values[:, :, 0], p)
-        frame = frame.clamp(0, 1).mul_(255.0).round_()
-        if grey.any():
-            frame[grey, 4:] = GREY
-        return unpack_yuv420(frame.div_(255.0)), None
+        pictures = self._pictures()
+        if p.key:
+            added: Tensor | Spots = as_parts(self._coded(latent.values[:, :, 0], p))
+        elif isinstance(latent, Listed):
+            added = latent.spots
+        else:
+            added = pictures.changes(latent.values[:, :, 0])
+        kind = torch.full_like(p.level[:1], KEY if p.key else INTER, dtype=torch.int64)
+        offset = self.loop_filter.offset(p.level[:1].double(), kind)[0]
+        return pictures.draw(p.parts, added, offset, latent.side["grey"])
+
+    def _pictures(self) -> Pictures:
+        """Integers of today's weights."""
+        weights = [self.inverse_basis, *self.loop_filter.parameters()]
+        which = tuple((id(p), p._version) for p in weights)
+        if self._known is None or self._known[0] != which:
+            self._known = which, Pictures.of(self.inverse_basis, self.loop_filter)
+        return self._known[1]
+
+
+def in_floats(planes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Bytes -> samples in 0..1."""
+    return planes[0] / 255.0, planes[1] / 255.0
 
 
 def _means(luma: Tensor, chroma: Tensor) -> Tensor:

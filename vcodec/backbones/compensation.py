@@ -6,6 +6,9 @@
 
 Where neighbours share a vector nothing is added; only strips beside another vector are interpolated once more.
 Interpolation filters are HEVC's DCT-IF (8 taps luma, 4 taps chroma; H.265 §8.5.3.3.3): integers over 64.
+
+Bytes give integers in parts of a level, 32 of them (PARTS), the same on every machine: what the filters make of a patch
+is rounded once, and so is what each neighbour adds.  Floats, as training has them, are not rounded.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.compiled import compilable, overlapped
+from vcodec.backbones.compiled import overlapped
 
-__all__ = ["CHROMA_TAPS", "LUMA_TAPS", "MARGIN", "OVERLAP", "clamped", "compensate"]
+__all__ = ["CHROMA_TAPS", "LUMA_TAPS", "MARGIN", "OVERLAP", "PARTS", "SHARES", "clamped", "compensate"]
 
+PARTS = 32  # of an 8-bit level: what predictions from bytes are in
 MARGIN = 16  # luma samples a block may reach outside the frame
 _RUN = 1024  # blocks interpolated at a time: what fits a cache
 
@@ -51,8 +55,7 @@ CHROMA_TAPS = torch.tensor(
 # clips; the table of H.263 falls off less.
 _ABOVE = torch.tensor([[18, 20, 21, 22], [10, 10, 11, 12], [6, 6, 6, 7], [3, 4, 4, 4]])
 OVERLAP = torch.cat([_ABOVE, _ABOVE.flip(1)], 1)  # [4,8] over 64
-_UPPER = OVERLAP / 64
-_WEIGHTS = {8: _UPPER, 4: F.avg_pool2d(_UPPER[None], 2)[0]}  # [block/2, block]
+SHARES = {8: OVERLAP, 4: torch.tensor([[15, 17, 17, 15], [5, 5, 5, 5]])}  # [block/2,block]: means of 2×2 for colour
 
 
 def clamped(vectors: Tensor, block: int, shape: tuple[int, int]) -> Tensor:
@@ -74,20 +77,29 @@ def _limits(h: int, w: int, block: int, shape: tuple[int, int], device: torch.de
 def compensate(references: Sequence[tuple[Tensor, Tensor]], vectors: Tensor) -> tuple[Tensor, Tensor]:
     """Planes [B,1,H,W], [B,2,H/2,W/2] displaced by vectors [B,2 or 3,H/8,W/8]: the prediction, same shapes.
 
-    A third component of the vectors says by which of the references a block is predicted.
+    A third component of the vectors says by which of the references a block is predicted.  Bytes give 16-bit integers
+    over PARTS, floats floats.
     """
     planes, colours = zip(*references, strict=True)
-    b, _, h, w = planes[0].shape
-    v = clamped(vectors.long(), 8, (h, w))
+    v = clamped(vectors.long(), 8, (planes[0].shape[2], planes[0].shape[3]))
     source = torch.zeros_like(v[:, 0]) if len(planes) == 1 else vectors[:, 2].long()
+    move = _overlapped_bytes if _compiles(planes[0]) else _overlapped
+    moved = helper.begun(lambda: move(colours, v, source, CHROMA_TAPS))
+    return move(planes, v, source, LUMA_TAPS), moved()
 
-    def coloured() -> Tensor:
-        # U and V of a frame stand side by side in the batch
-        return _overlapped([c.reshape(2 * b, h // 2, w // 2) for c in colours], v, source, CHROMA_TAPS, 1)
 
-    moved = helper.begun(coloured)
-    out = _overlapped([p[:, 0] for p in planes], v, source, LUMA_TAPS, 3)
-    return out[:, None], moved().view(b, 2, h // 2, w // 2)
+def _compiles(plane: Tensor) -> bool:
+    return plane.device.type == "cpu" and plane.dtype == torch.uint8
+
+
+def _overlapped_bytes(planes: Sequence[Tensor], vectors: Tensor, source: Tensor, taps: Tensor) -> Tensor:
+    """As ``_overlapped``, by the compiled loops."""
+    given = [np.ascontiguousarray(plane.numpy()) for plane in planes]
+    out = torch.empty(given[0].shape, dtype=torch.int16)
+    maps = vectors.contiguous().numpy(), source.contiguous().numpy()
+    shares = SHARES[taps.shape[1]].short().numpy()
+    overlapped(given, *maps, taps.short().numpy(), shares, out.numpy())
+    return out
 
 
 class _Samples(NamedTuple):
@@ -96,7 +108,7 @@ class _Samples(NamedTuple):
     flat: Tensor
     pitch: int
     taps: Tensor  # [length, phases]
-    before: int  # samples that a filter reads before its place
+    rounds: bool
 
     def read(self, start: Tensor, down: Tensor, across: Tensor, shape: tuple[int, int]) -> Tensor:
         """Patches of one shape that begin at ``start`` [n], at phases down, across [n] -> [rows,cols,n].
@@ -123,13 +135,17 @@ class _Samples(NamedTuple):
                     x = _filtered(x, self.taps.index_select(1, across.index_select(0, part)), 1, shape[1])
                 if k & 2:
                     x = _filtered(x, self.taps.index_select(1, down.index_select(0, part)), 0, shape[0])
-                done.append(x.reshape(shape[0] * shape[1], -1))
+                done.append(self._settled(x, (k + 1) // 2).reshape(shape[0] * shape[1], -1))
         return torch.cat(done, 1).index_select(1, back).view(*shape, -1)
+
+    def _settled(self, x: Tensor, filters: int) -> Tensor:
+        """What so many filters made of samples: of levels, and taps over 64, whole parts."""
+        return (x * (PARTS / 64**filters) + 0.5).floor_() if self.rounds else x
 
     def _window(self, size: int, filtered: int) -> Tensor:
         """Places along one dimension that ``size`` samples are made of."""
         reach = len(self.taps) - 1 if filtered else 0
-        first = -self.before if filtered else 0
+        first = -(reach // 2)
         return torch.arange(first, first + size + reach, device=self.flat.device)
 
 
@@ -141,26 +157,22 @@ def _filtered(x: Tensor, weights: Tensor, dim: int, size: int) -> Tensor:
     return out
 
 
-def _overlapped(planes: Sequence[Tensor], vectors: Tensor, source: Tensor, taps: Tensor, before: int) -> Tensor:
-    """Blocks of planes [n·B,H,W], source [B,h,w] says of which, displaced by vectors [B,2,h,w] -> [n·B,H,W].
+def _overlapped(planes: Sequence[Tensor], vectors: Tensor, source: Tensor, taps: Tensor) -> Tensor:
+    """Blocks of planes [B,n,H,W], source [B,h,w] says of which, displaced by vectors [B,2,h,w] -> [B,n,H,W].
 
-    Blocks are as large as filters are long.  Vectors are in 1/len(taps) samples; a filter reads ``before`` samples
-    before its place.
+    Blocks are as large as filters are long.  Vectors are in 1/len(taps) samples.
     """
     phases, block = taps.shape
-    if compilable(*planes):
-        given = [np.ascontiguousarray(plane.numpy()) for plane in planes]
-        out = torch.empty(given[0].shape)
-        maps = vectors.contiguous().numpy(), source.contiguous().numpy()
-        overlapped(given, *maps, (taps.float() / 64).numpy(), _WEIGHTS[block].numpy(), out.numpy())
-        return out
-    beside = len(planes[0]) // len(source)
-    vectors, source = vectors.repeat_interleave(beside, 0), source.repeat_interleave(beside, 0)
+    rounds, shape = planes[0].dtype == torch.uint8, planes[0].shape
+    kind = torch.float32 if rounds else planes[0].dtype  # which holds 24 bits: every integer on the way
+    planes = [p.to(kind).flatten(0, 1) for p in planes]  # U and V of a frame stand side by side in the batch
+    vectors, source = vectors.repeat_interleave(shape[1], 0), source.repeat_interleave(shape[1], 0)
     b, h, w = source.shape
     pad = MARGIN * block // 8 + block
     wide = torch.cat([F.pad(p[:, None], (pad,) * 4, mode="replicate")[:, 0] for p in planes])
     pitch = wide.shape[2]
-    samples = _Samples(wide.reshape(-1), pitch, (taps.to(wide) / 64).t().contiguous(), before)
+    whole_taps = taps.t().to(wide).contiguous()
+    samples = _Samples(wide.reshape(-1), pitch, whole_taps if rounds else whole_taps / 64, rounds)
     device = source.device
     top = (torch.arange(h, device=device).view(1, h, 1) * block + pad) * pitch
     place = top + torch.arange(w, device=device) * block + pad  # of a block that does not move
@@ -170,7 +182,7 @@ def _overlapped(planes: Sequence[Tensor], vectors: Tensor, source: Tensor, taps:
     move = frame + whole[:, 0] * pitch + whole[:, 1]
     place, move, down, across = (t.expand(b, h, w).reshape(-1) for t in (place, move, down, across))
     own = samples.read(place + move, down, across, (block, block))
-    weights = _WEIGHTS[block].to(own)
+    weights = SHARES[block].to(own) / 64
     key, half, added = (move * phases + down) * phases + across, block // 2, []
     for axis, beside in ((0, pitch), (1, 1)):
         first, second = _borders(key.view(b, h, w), axis + 1)
@@ -183,10 +195,12 @@ def _overlapped(planes: Sequence[Tensor], vectors: Tensor, source: Tensor, taps:
         strips = samples.read(start, down[other], across[other], (half, block) if axis == 0 else (block, half))
         for at, share, blocks, strip in zip((0, half), (weights, weights.flip(0)), (second, first), strips.chunk(2, 2)):
             mine = own.narrow(axis, at, half).index_select(2, blocks)
-            added.append((axis, at, blocks, (strip - mine) * (share if axis == 0 else share.t())[:, :, None]))
+            more = (strip - mine) * (share if axis == 0 else share.t())[:, :, None]
+            added.append((axis, at, blocks, (more + 0.5).floor_() if rounds else more))
     for axis, at, blocks, difference in added:
         own.narrow(axis, at, half).index_add_(2, blocks, difference)
-    return own.view(block, block, b, h, w).permute(2, 3, 0, 4, 1).reshape(b, h * block, w * block)
+    out = own.view(block, block, b, h, w).permute(2, 3, 0, 4, 1).reshape(shape)
+    return out.short() if rounds else out
 
 
 def _borders(key: Tensor, dim: int) -> tuple[Tensor, Tensor]:

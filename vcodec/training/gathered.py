@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.backbones.compensation import CHROMA_TAPS, LUMA_TAPS, MARGIN, OVERLAP
+from vcodec.backbones.compensation import CHROMA_TAPS, LUMA_TAPS, MARGIN, SHARES
 from vcodec.backbones.softening import TAPS
 from vcodec.sources import BLURRED, SOFT
 
@@ -47,10 +47,9 @@ class Gathered(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        upper = OVERLAP / 64
         kinds = {
-            "luma": (LUMA_TAPS.float() / 64, upper),
-            "chroma": (CHROMA_TAPS.float() / 64, F.avg_pool2d(upper[None], 2)[0]),
+            "luma": (LUMA_TAPS.float() / 64, SHARES[8] / 64),
+            "chroma": (CHROMA_TAPS.float() / 64, SHARES[4] / 64),
         }
         for name, (taps, weights) in kinds.items():
             self.register_buffer(f"{name}_taps", taps, persistent=False)

@@ -181,9 +181,7 @@ def _some(typing_context: Any, x: Any, at: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         every = None
         for more in (*range(0, ACROSS * SIZE, SIZE), (ACROSS - 1) * SIZE + 2):
-            held = builder.load(
-                _vector_place(context, builder, signature.args[0], args[0], args[1], more), align=4
-            )
+            held = builder.load(_vector_place(context, builder, signature.args[0], args[0], args[1], more), align=4)
             every = held if every is None else builder.or_(every, held)
         whole = builder.bitcast(every, ir.IntType(32 * SIZE))
         return builder.icmp_unsigned("!=", whole, ir.Constant(whole.type, 0))

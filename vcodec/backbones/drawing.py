@@ -75,7 +75,7 @@ def _transformed(places: Ints, values: Floats, basis: Words, shift: int, out: Sh
 
 
 def changed(latent: Spots, basis: Words, transform: ExactTransform) -> tuple[Shorts, Flags]:
-    """What a latent [1,96,h,w] adds to the samples of blocks, [h,w,96] in parts of a level; and where it is anything."""
+    """What a latent [1,96,h,w] adds to samples of blocks, [h,w,96] in parts of a level; and where it is anything."""
     height, width = latent.shape[-2:]
     added, busy = np.empty((height, width, 96), np.int16), np.zeros((height, width), np.bool_)
     _transformed(latent.places, latent.values, basis, transform.shift, added.reshape(-1, 96), busy.reshape(-1))

@@ -1,8 +1,8 @@
 """The arithmetic of a decoded frame: exact integers, the same on every machine (DESIGN, law 3).
 
     latent, 1/16 levels ─ S (16 bits) ─► d ─┐
-    prediction p ────────────────────────── + ─► frame, 1/32 levels ─┬─ 3×3 layers, 16 bits in, 32-bit sums ─► bent
-                                                                     └──────────────────────────────────────── + ─► level
+    prediction p ────────────────────────── + ─► frame, 1/32 levels ─┬─ 3×3 layers, 16 bits in, sums of 32 ─┐
+                                                                     └───────────────────────────────────── + ─► level
 
 A network is trained in floats; here its weights are rounded to 16 bits, and what its layers give to 1 / 2048.  How fine
 the weights of a layer are follows from what its sums may come to: under 2**31 for any picture, so that neither the

@@ -14,6 +14,7 @@ from vcodec.scale import LevelTable
 
 __all__ = ["Stack", "block_basis", "pack_yuv420", "unpack_yuv420"]
 
+
 def _dct(n: int) -> Tensor:
     """Orthonormal DCT-II, rows are basis vectors [n, n]."""
     i = torch.arange(n, dtype=torch.float64)

@@ -42,7 +42,7 @@ class Pictures:
         return cls(transform, layers, drawing.columns(transform), layer_rows(layers))
 
     def changes(self, values: Tensor) -> Tensor | Spots:
-        """A latent [B,96,h,w] in 8-bit levels as ``draw`` wants it: a list, or what it adds to blocks, int16 in parts."""
+        """A latent [B,96,h,w] in 8-bit levels as ``draw`` wants it: a list, or what it adds, int16 in parts."""
         return listed(values) if _compiled(values) else exact.changes(values, self.transform)
 
     def draw(self, planes: Planes, added: Tensor | Spots, offset: Tensor, grey: Tensor) -> Planes:

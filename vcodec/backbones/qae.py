@@ -202,8 +202,8 @@ class QAE(PlaneBackbone):
         """Prediction of a frame from planes: of the thumbnail (key) or motion compensated; level [B]."""
         if not key:
             return Prediction((luma, chroma), level)
-        packed = pack_yuv420(luma, chroma)
-        refined = packed + packed(self._bend(self.refine, blocks(packed) - 0.5, level))
+        smooth = pack_yuv420(luma, chroma)
+        refined = smooth + packed(self._bend(self.refine, blocks(smooth) - 0.5, level))
         return Prediction((luma, chroma), level, refined)
 
     def analyse(self, x: Tensor, p: Prediction) -> Tensor:

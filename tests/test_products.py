@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numba import njit
 
 from vcodec import products
-from vcodec.entropy.intlayers import Dense, Listed, room
+from vcodec.convolving import Dense, room
+from vcodec.entropy.intlayers import Listed
 from vcodec.spots import listed
 
 ROWS, INPUTS = products.ROWS, 10

@@ -12,8 +12,8 @@ PACKAGE = Path(vcodec.__file__).parent
 
 # Lowest first; the names of one line are siblings. A folder is one name.
 LEVELS = [
-    ["errors", "loops"],
-    ["evenness", "grain", "helper", "lanes", "products", "registry", "scale", "sources", "spots", "starting"],
+    ["errors", "loops", "products"],
+    ["convolving", "evenness", "grain", "helper", "lanes", "registry", "scale", "sources", "spots", "starting"],
     ["choices"],
     ["bitstream", "media", "backbones", "quantizers", "entropy", "metrics"],
     ["states"],

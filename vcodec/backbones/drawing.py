@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec import helper, lanes
-from vcodec.backbones.exact import CENTRE, HIGHEST, LOWEST, SHORT, ExactTransform
+from vcodec.backbones.exact import BELOW, CENTRE, HIGHEST, LOWEST, SHORT, ExactTransform
 from vcodec.backbones.rows import (
     BENT,
     LAST,
@@ -45,6 +45,7 @@ Shown = tuple[Bytes, Bytes]
 """A frame in bytes: luma [H,W], chroma [2,H/2,W/2]."""
 _BLOCKS = np.array([8, 4])  # samples along a block of luma, of chroma
 _SIXTEEN = np.float32(16.0)
+_FINER, _COARSER = BELOW, BELOW + 5  # what the filter's sums are beside parts, and a level beside those
 
 
 def columns(transform: ExactTransform) -> Words:
@@ -148,8 +149,8 @@ def _begin_row(
 def _end_row(base: Shorts, left: Words, right: Words, shift: int, out: Bytes) -> None:
     """Levels of a row of luma [W], of two channels at half resolution."""
     for x in range(len(left)):
-        one = ((np.int32(base[2 * x]) << (shift + 3)) + left[x]) >> (shift + 8)
-        other = ((np.int32(base[2 * x + 1]) << (shift + 3)) + right[x]) >> (shift + 8)
+        one = ((np.int32(base[2 * x]) << (shift + _FINER)) + left[x]) >> (shift + _COARSER)
+        other = ((np.int32(base[2 * x + 1]) << (shift + _FINER)) + right[x]) >> (shift + _COARSER)
         out[2 * x], out[2 * x + 1] = min(max(one, 0), 255), min(max(other, 0), 255)
 
 
@@ -157,7 +158,7 @@ def _end_row(base: Shorts, left: Words, right: Words, shift: int, out: Bytes) ->
 def _end_colour(base: Shorts, bent: Words, shift: int, out: Bytes) -> None:
     """Levels of a row of one plane of chroma [W/2]."""
     for x in range(len(base)):
-        out[x] = min(max(((np.int32(base[x]) << (shift + 3)) + bent[x]) >> (shift + 8), 0), 255)
+        out[x] = min(max(((np.int32(base[x]) << (shift + _FINER)) + bent[x]) >> (shift + _COARSER), 0), 255)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -172,7 +173,8 @@ def _drawn(
     """Rows of a frame, at half resolution from span[0] up to span[1].
 
     planes: the prediction in parts, luma [H,W] and chroma [2,H/2,W/2]; added [H/8,W/8,96] and [H/8,W/8]: what the
-    latent adds, and where; filters: as LayerRows has them, biases flat; grey: chroma is 128.
+    latent adds, and where; filters: as LayerRows has them, biases flat, the last ones with half a level; grey: chroma
+    is 128.
     """
     weights, biases, layers = filters
     h, w = planes[1].shape[1:]

@@ -1,13 +1,13 @@
 """The arithmetic of a decoded frame: exact integers, the same on every machine (DESIGN, law 3).
 
-    latent, 1/16 levels ─ S (16 bits) ─► d ─┐
-    prediction p ────────────────────────── + ─► frame, 1/32 levels ─┬─ 3×3 layers, 16 bits in, sums of 32 ─┐
-                                                                     └───────────────────────────────────── + ─► level
+    thumbnail ─ bicubic ─► p ─ refine ─► p         (keyframe; others: compensation.py)      p, d: in parts, 1/32 levels
+    latent, in 1/16 levels ─ S ─► d                 (keyframe: + synthesis(p + d, d))
+    p + d ─► loop filter(p + d, d) ─► 8-bit levels
 
-A network is trained in floats; here its weights are rounded to 16 bits, and what its layers give to 1 / 2048.  How fine
-the weights of a layer are follows from what its sums may come to: under 2**31 for any picture, so that neither the
+Networks are trained in floats.  Here their weights are rounded to 16 bits, and what their layers give to 1 / 2048.  How
+fine the weights of a layer are follows from what its sums may come to: under 2**31 for any picture, so that neither the
 order of additions nor the machine matters.  This file says what the integers are and has them in tensors, for any
-device; drawing.py is the same, compiled.
+device; drawing.py and keydrawing.py are the same, compiled.
 """
 
 from __future__ import annotations
@@ -20,20 +20,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vcodec.backbones.layers import Stack
 from vcodec.errors import WeightsError
 
 __all__ = [
-    "CENTRE", "HIGHEST", "LOWEST", "PARTS", "SHORT", "ExactLayer", "ExactTransform", "as_parts", "bent", "changes",
-    "first_biases", "from_parts", "in_sixteenths", "layers_of", "mean", "transform_of",
-]  # fmt: skip
+    "BELOW",
+    "CENTRE",
+    "HIGHEST",
+    "LOWEST",
+    "SHORT",
+    "ExactLayer",
+    "ExactTransform",
+    "as_parts",
+    "biases_under",
+    "changes",
+    "from_parts",
+    "layers_of",
+    "levels_of",
+    "seen",
+    "sums_of",
+    "transform_of",
+]
 
 Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
-PARTS = 32  # of an 8-bit level, that predictions are in
-CENTRE = 4080  # half of white, in these
-LOWEST, HIGHEST = CENTRE - 8192, CENTRE + 8191  # of a frame before it is filtered
+_PARTS = 32  # of an 8-bit level
+_WHITE = 255 * _PARTS
+CENTRE = _WHITE // 2
+LOWEST, HIGHEST = CENTRE - 8192, CENTRE + 8191  # of a frame before networks see it
 SHORT = 32767
-_WHITE = 255 * PARTS
+BELOW = 3  # sums of a last layer are worth 2**-(shift + BELOW) parts
 _ACTIVE = 11  # bits after the point of what layers give
 _LATENT = 4  # of latents, in 8-bit levels
 _FINEST = 14  # bits after the point that weights may have
@@ -55,97 +72,96 @@ class ExactTransform(NamedTuple):
     shift: int
 
 
-def _finest(weights: npt.NDArray[np.float64], bounds: npt.NDArray[np.float64], beside: float, fixed: float) -> int:
+def _finest(weights: Doubles, bounds: Doubles, beside: float) -> int:
     """The most bits after the point that leave sums of weights [O,…] under 2**31.
 
-    bounds: of what is multiplied, beside: of what is added, both in units of the sums; fixed: what takes room anyway,
-    of 2**bits.
+    bounds: of what is multiplied; beside: of what is added, in units of the sums before they get these bits.
     """
     for bits in range(_FINEST, -1, -1):
         whole = np.abs(np.rint(weights * 2.0**bits))
-        sums = (whole * bounds).reshape(len(whole), -1).sum(1).max() + (beside + fixed + 1.0) * 2.0**bits
+        sums = (whole * bounds).reshape(len(whole), -1).sum(1).max() + (beside + 1.0) * 2.0**bits
         if whole.max(initial=0.0) <= SHORT and sums < _LIMIT:
             return bits
-    raise WeightsError("weights of the decoder are too large for integers: train with a lower rate")
+    raise WeightsError("weights of the decoder are too large for integers: train at a lower rate")
 
 
-def layers_of(weights: list[Tensor], biases: list[Tensor], offsets: Tensor) -> list[ExactLayer]:
-    """Layers [O,I,3,3] of the loop filter, with ReLU between them, in integers.
+def layers_of(net: Stack) -> list[ExactLayer]:
+    """Layers of a network that bends pictures, in integers.
 
-    offsets: all that may be added to the first layer's biases; its first half of inputs is a frame, the second 8 d.
+    It sees a picture about its centre, and where it has twice the inputs 8 d; its outputs are worth 1/32 of white.
     """
-    made = []
-    for number, (w, b) in enumerate(zip(weights, biases, strict=True)):
-        weight, bias = (t.detach().double().cpu().numpy() for t in (w, b))
-        bounds, beside, fixed = np.full((1, weight.shape[1], 1, 1), float(SHORT)), np.abs(bias).max(), 0.0
+    made, last = [], len(net.convolutions) - 1
+    for number, conv in enumerate(net.convolutions):
+        weight, bias = (p.detach().double().cpu().numpy() for p in (conv.weight, conv.bias) if p is not None)
+        bounds, beside = np.full((1, weight.shape[1], 1, 1), float(SHORT)), float(np.abs(bias).max())
         if number == 0:
             weight = weight * (2.0**_ACTIVE / _WHITE)
-            bounds[:, : weight.shape[1] // 2] = 8192.0
-            beside += float(offsets.detach().abs().max())
-        elif number == len(weights) - 1:
+            bounds[:, : net.last.out_channels] = 8192.0  # the picture
+            beside += float(net.offset.table.detach().abs().max())
+        elif number == last:
             weight, bias = weight * (255 / 256), bias * (255 / 256)
-            fixed = 16.0 * HIGHEST  # the frame, and half a level
-        bits = _finest(weight, bounds, beside * 2.0**_ACTIVE, fixed)
+        # beside the last sums a frame, and what rounds them to levels
+        fixed = 2.0**BELOW * (HIGHEST + _PARTS) if number == last else 0.5
+        bits = _finest(weight, bounds, beside * 2.0**_ACTIVE + fixed)
         whole, more = np.rint(weight * 2.0**bits), np.rint(bias * 2.0 ** (_ACTIVE + bits))
-        half = 2 ** (bits - 1) if number < len(weights) - 1 else 2 ** (bits + 7)
-        made.append(ExactLayer(whole.astype(np.int64), more.astype(np.int64) + (half if bits else 0), bits))
+        made.append(ExactLayer(whole.astype(np.int64), more.astype(np.int64), bits))
     return made
 
 
-def first_biases(layer: ExactLayer, offset: Tensor) -> Ints:
-    """Of a first layer with its offset [O]."""
-    more = np.rint(offset.detach().double().cpu().numpy() * 2.0 ** (_ACTIVE + layer.shift))
-    return layer.biases + more.astype(np.int64)
+def biases_under(layers: list[ExactLayer], offset: Tensor) -> list[Ints]:
+    """Biases of all layers, the first one's with its offset [O] and all but the last one's with what rounds."""
+    more = np.rint(offset.detach().double().cpu().numpy() * 2.0 ** (_ACTIVE + layers[0].shift)).astype(np.int64)
+    *others, last = [layer.biases + ((1 << layer.shift) >> 1) for layer in layers[:-1]] + [layers[-1].biases]
+    others[0] = others[0] + more
+    return [*others, last]
 
 
 def transform_of(basis: Tensor) -> ExactTransform:
     """S [96,96,1,1] in integers."""
-    weights = basis.detach()[:, :, 0, 0].double().cpu().numpy() * (PARTS / 2.0**_LATENT)
-    bits = _finest(weights, np.full((1, weights.shape[1]), float(SHORT)), 0.0, 0.0)
+    weights = basis.detach()[:, :, 0, 0].double().cpu().numpy() * (_PARTS / 2.0**_LATENT)
+    bits = _finest(weights, np.full((1, weights.shape[1]), float(SHORT)), 0.0)
     return ExactTransform(np.rint(weights * 2.0**bits).astype(np.int64), bits)
 
 
-def mean(total: Tensor, shift: int) -> Tensor:
-    """total / 2**shift, rounded half up: float64 that hold integers."""
-    return torch.floor(total * 2.0**-shift + 0.5)
+# ------------------------------------------------------------------ in tensors: float64 holds every sum exactly
 
 
-def in_sixteenths(values: Tensor) -> Tensor:
-    """Latents in 8-bit levels -> as S multiplies them."""
-    return (values.double() * 2.0**_LATENT).round().clamp(-SHORT, SHORT)
-
-
-def as_parts(planes: Tensor) -> Tensor:
-    """Samples in 0..1 -> int16 in parts of a level."""
-    return (planes.double() * _WHITE).round().clamp(-SHORT, SHORT).to(torch.int16)
+def as_parts(levels: Tensor) -> Tensor:
+    """8-bit levels and fractions of them, float64 -> int16 in parts of a level."""
+    return (levels * _PARTS + 0.5).floor().clamp(LOWEST, HIGHEST).to(torch.int16)
 
 
 def from_parts(planes: Tensor) -> Tensor:
-    """The inverse."""
+    """Parts of a level -> samples in 0..1."""
     return planes.float() / _WHITE
 
 
 def changes(values: Tensor, transform: ExactTransform) -> Tensor:
     """What latents [B,96,h,w] in 8-bit levels add to the samples of blocks: int16 [B,96,h,w] in parts."""
-    s = torch.from_numpy(transform.weights).to(values.device, torch.float64)[:, :, None, None]
-    total = F.conv2d(in_sixteenths(values), s)
-    return mean(total, transform.shift).clamp(-SHORT, SHORT).to(torch.int16)
+    weights = torch.from_numpy(transform.weights).to(values.device, torch.float64)[:, :, None, None]
+    sixteenths = (values.double() * 2.0**_LATENT).round().clamp(-SHORT, SHORT)
+    total = F.conv2d(sixteenths, weights) * 2.0**-transform.shift
+    return (total + 0.5).floor().clamp(-SHORT, SHORT).to(torch.int16)
 
 
-def bent(p: Tensor, d: Tensor, layers: list[ExactLayer], offset: Tensor) -> Tensor:
-    """p, d [B,6,H/2,W/2] int16 in parts, offset [width] of the first layer -> the frame in 8-bit levels, uint8.
+def seen(frame: Tensor, d: Tensor | None) -> Tensor:
+    """What a network sees of a picture [B,C,h,w] and of what was added to it, in parts."""
+    about = frame.double() - CENTRE
+    return about if d is None else torch.cat([about, (8.0 * d.double()).clamp(-SHORT - 1, SHORT)], 1)
 
-    float64 holds every sum exactly.
-    """
-    frame = (p.double() + d.double()).clamp(LOWEST, HIGHEST)
-    x = torch.cat([frame - CENTRE, (8.0 * d.double()).clamp(-SHORT - 1, SHORT)], 1)
-    for number, layer in enumerate(layers):
-        biases = first_biases(layer, offset) if number == 0 else layer.biases
-        w, b = (torch.from_numpy(a).to(x) for a in (layer.weights, biases))
-        total = F.conv2d(x, w, b, padding=1)
-        if number == len(layers) - 1:
-            total = torch.floor((frame * 2.0 ** (layer.shift + 3) + total) * 2.0 ** -(layer.shift + 8))
-            return total.clamp(0, 255).to(torch.uint8)
-        level = torch.floor(total * 2.0**-layer.shift).clamp(min=0)
-        x = (level + x if number else level).clamp(max=SHORT)
-    raise ValueError("no layers")
+
+def sums_of(x: Tensor, layers: list[ExactLayer], offset: Tensor) -> Tensor:
+    """Sums of the last layer [B,O,h,w] of what a network sees; offset [width] of its first layer."""
+    biases = [torch.from_numpy(b).to(x) for b in biases_under(layers, offset)]
+    for number, (layer, bias) in enumerate(zip(layers, biases, strict=True)):
+        total = F.conv2d(x, torch.from_numpy(layer.weights).to(x), bias, padding=1)
+        if number < len(layers) - 1:
+            level = (total * 2.0**-layer.shift).floor().clamp(min=0)
+            x = (level + x if number else level).clamp(max=SHORT)
+    return total
+
+
+def levels_of(frame: Tensor, sums: Tensor, shift: int) -> Tensor:
+    """8-bit levels of a frame in parts and the loop filter's sums, whose last layer has this shift."""
+    total = frame.double() * 2.0 ** (shift + BELOW) + sums
+    return (total * 2.0 ** -(shift + BELOW + 5) + 0.5).floor().clamp(0, 255).to(torch.uint8)

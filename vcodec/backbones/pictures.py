@@ -9,37 +9,74 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vcodec.backbones import drawing, exact
-from vcodec.backbones.blocks import packed
+from vcodec.backbones import drawing, exact, keydrawing
+from vcodec.backbones.blocks import blocks, packed
 from vcodec.backbones.layers import Stack, pack_yuv420, unpack_yuv420
 from vcodec.backbones.rows import LayerRows, layer_rows
 from vcodec.spots import Spots, listed
 
-__all__ = ["Pictures"]
+__all__ = ["GREY", "Pictures"]
 
 Planes = tuple[Tensor, Tensor]
-_GREY = 128
+GREY = 128  # chroma of pictures without colour, which stay so exactly
+
+
+@dataclass(frozen=True)
+class Network:
+    """A keyframe's network, as tensors multiply it and as compiled loops do."""
+
+    layers: list[exact.ExactLayer]
+    compiled: list[keydrawing.KeyLayer]
+
+    @classmethod
+    def of(cls, net: Stack) -> Network:
+        layers = exact.layers_of(net)
+        return cls(layers, keydrawing.key_layers(layers))
+
+    def parts(self, frame: Tensor, d: Tensor | None, offset: Tensor) -> Tensor:
+        """What it makes of a picture [B,96,h,w] and of what was added to it, int16 in parts: the same shape, int64."""
+        x, last = exact.seen(frame, d), self.layers[-1]
+        if _compiled(x):
+            _, c, h, w = x.shape
+            given = np.zeros((h + 2, w + 2, c + c % 2), np.int16)
+            given[1:-1, 1:-1, :c] = x[0].permute(1, 2, 0).numpy()
+            sums = keydrawing.bent(given, self.compiled, exact.biases_under(self.layers, offset))
+            outputs = len(last.weights)
+            total = torch.from_numpy(sums)[:, :outputs].t().reshape(1, outputs, h, w).long()
+        else:
+            total = exact.sums_of(x, self.layers, offset).long()
+        shift = last.shift + exact.BELOW
+        return (total + (1 << shift - 1)) >> shift
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Integers of the linear path and the loop filter: as tensors multiply them, and as compiled loops do."""
+    """Integers of all that decoding multiplies with: as tensors do it, and as compiled loops do."""
 
     transform: exact.ExactTransform
-    layers: list[exact.ExactLayer]
     columns: npt.NDArray[np.int32]
+    layers: list[exact.ExactLayer]
     rows: LayerRows
+    refine: Network
+    synthesis: Network
 
     @classmethod
-    def of(cls, basis: Tensor, net: Stack) -> Pictures:
-        """basis [96,96,1,1], of each sample of a block what latents add to it; net: the loop filter."""
-        transform = exact.transform_of(basis)
-        layers = exact.layers_of(
-            [conv.weight for conv in net.convolutions],
-            [conv.bias for conv in net.convolutions if conv.bias is not None],
-            net.offset.table,
-        )
-        return cls(transform, layers, drawing.columns(transform), layer_rows(layers))
+    def of(cls, basis: Tensor, loop_filter: Stack, refine: Stack, synthesis: Stack) -> Pictures:
+        """basis [96,96,1,1]: of each sample of a block what latents add to it."""
+        transform, layers = exact.transform_of(basis), exact.layers_of(loop_filter)
+        nets = (Network.of(net) for net in (refine, synthesis))
+        return cls(transform, drawing.columns(transform), layers, layer_rows(layers), *nets)
+
+    def refined(self, smooth: Planes, offset: Tensor) -> Planes:
+        """A keyframe's prediction of its thumbnail's planes, both int16 in parts; offset [width] of refine."""
+        x = pack_yuv420(*smooth)
+        return unpack_yuv420(_within(x + packed(self.refine.parts(blocks(x), None, offset))))
+
+    def bent(self, values: Tensor, planes: Planes, offset: Tensor) -> Tensor:
+        """What a keyframe's latent [B,96,h,w] adds to its prediction, int16 [B,96,h,w]; offset [width] of synthesis."""
+        d, p = exact.changes(values, self.transform), blocks(pack_yuv420(*planes))
+        more = self.synthesis.parts(_within(p.int() + d), d, offset)
+        return (d + more).clamp(-exact.SHORT, exact.SHORT).to(torch.int16)
 
     def changes(self, values: Tensor) -> Tensor | Spots:
         """A latent [B,96,h,w] in 8-bit levels as ``draw`` wants it: a list, or what it adds, int16 in parts."""
@@ -60,17 +97,25 @@ class Pictures:
             every = added[0].permute(1, 2, 0).contiguous().numpy()
             where = every, np.ones(every.shape[:2], np.bool_)
         biases = self.rows.biases.copy()
-        first = exact.first_biases(self.layers[0], offset)
-        biases[0, : len(first)] = first
+        for known, bias in zip(biases, exact.biases_under(self.layers, offset), strict=True):
+            known[: len(bias)] = bias
+        biases[-1] += 1 << self.layers[-1].shift + exact.BELOW + 4  # half a level
         luma, chroma = drawing.draw(given, where, self.rows._replace(biases=biases), bool(grey))
         return torch.from_numpy(luma)[None, None], torch.from_numpy(chroma)[None]
 
     def _in_tensors(self, planes: Planes, added: Tensor, offset: Tensor, grey: Tensor) -> Planes:
-        shown = exact.bent(pack_yuv420(*planes), packed(added), self.layers, offset)
-        luma, chroma = unpack_yuv420(shown)
-        return luma, torch.where(grey.view(-1, 1, 1, 1), torch.full_like(chroma, _GREY), chroma)
+        d = packed(added)
+        frame = _within(pack_yuv420(*planes).int() + d)
+        sums = exact.sums_of(exact.seen(frame, d), self.layers, offset)
+        luma, chroma = unpack_yuv420(exact.levels_of(frame, sums, self.layers[-1].shift))
+        return luma, torch.where(grey.view(-1, 1, 1, 1), torch.full_like(chroma, GREY), chroma)
 
 
 def _compiled(values: Tensor) -> bool:
     """Whether loops draw a frame: here, one picture."""
     return len(values) == 1 and values.device.type == "cpu"
+
+
+def _within(frame: Tensor) -> Tensor:
+    """A frame in parts as networks may see it: int16."""
+    return frame.clamp(exact.LOWEST, exact.HIGHEST).to(torch.int16)

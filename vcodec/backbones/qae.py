@@ -38,7 +38,7 @@ from vcodec.backbones.compensation import compensate
 from vcodec.backbones.exact import as_parts, from_parts
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
-from vcodec.backbones.pictures import Pictures
+from vcodec.backbones.pictures import GREY, Pictures
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
@@ -55,7 +55,6 @@ _WORTH = (3.0, 8.0)  # at least and most
 _EXACT = 0.02  # squared error that counts as none
 _KEY_LOOKS = 2  # at a keyframe's latent, beside the first
 _MUCH = 0.25  # of a plane: what is worth an offset of the thumbnail's levels
-GREY = 128  # chroma of pictures without colour, which stay so exactly
 THUMB_STEP = 8  # grey levels between two values of the keyframe's thumbnail
 
 
@@ -100,32 +99,19 @@ class QAEState(NamedTuple):
 class Prediction:
     """A frame's prediction, luma [B,1,H,W] and chroma [B,2,H/2,W/2]; what conditions the networks: level [B].
 
-    In coding planes are int16, in parts of a level (exact.py); in training, and a keyframe's, samples in 0..1.
-    refined: a keyframe's, [B,6,H/2,W/2].
+    In coding planes are int16, in parts of a level (exact.py); in training samples in 0..1.
     """
 
     planes: tuple[Tensor, Tensor]
     level: Tensor
-    refined: Tensor | None = None
-
-    @property
-    def key(self) -> bool:
-        """Whether it is a keyframe's."""
-        return self.refined is not None
+    key: bool = False
+    """whether it is a keyframe's"""
 
     @cached_property
     def packed(self) -> Tensor:
         """As a clip's frame [B,6,H/2,W/2]."""
-        if self.refined is not None:
-            return self.refined
         luma, chroma = (p if p.is_floating_point() else from_parts(p) for p in self.planes)
         return pack_yuv420(luma, chroma)
-
-    @property
-    def parts(self) -> tuple[Tensor, Tensor]:
-        """Planes, int16 in parts."""
-        luma, chroma = self.planes if self.refined is None else unpack_yuv420(self.refined)
-        return (as_parts(luma), as_parts(chroma)) if luma.is_floating_point() else (luma, chroma)
 
 
 class QAE(PlaneBackbone):
@@ -199,12 +185,12 @@ class QAE(PlaneBackbone):
         return net.in_halves(x, level, torch.full_like(level, kind, dtype=torch.int64)) * FINE
 
     def predicted(self, luma: Tensor, chroma: Tensor, level: Tensor, key: bool) -> Prediction:
-        """Prediction of a frame from planes: of the thumbnail (key) or motion compensated; level [B]."""
+        """Prediction of a frame from planes: of the thumbnail (key) or motion compensated; level [B]; in training."""
         if not key:
             return Prediction((luma, chroma), level)
         smooth = pack_yuv420(luma, chroma)
         refined = smooth + packed(self._bend(self.refine, blocks(smooth) - 0.5, level))
-        return Prediction((luma, chroma), level, refined)
+        return Prediction(unpack_yuv420(refined), level, True)
 
     def analyse(self, x: Tensor, p: Prediction) -> Tensor:
         """Frame x [B,6,H/2,W/2] -> latent [B,96,h,w] in 8-bit levels."""
@@ -246,31 +232,37 @@ class QAE(PlaneBackbone):
         usual = torch.full_like(count[:, :, 0], THUMB_STEP // 2)
         return torch.where(count.amax(2) > _MUCH * rest.shape[2], count.argmax(2), usual)
 
+    @classmethod
+    def from_thumbnail(cls, thumb: Tensor, offsets: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Smooth planes of a thumbnail, in 0..1."""
+        luma, chroma = cls._smooth(thumb, offsets)
+        return (luma / 255.0).float(), (chroma / 255.0).float()
+
     @staticmethod
-    def from_thumbnail(thumb: Tensor, offsets: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Smooth planes of a thumbnail."""
+    def _smooth(thumb: Tensor, offsets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same in 8-bit levels, float64: which holds these sums exactly, their weights having 17 bits each way."""
         first = THUMB_STEP // 2 if offsets is None else offsets[:, :, None, None]
-        means = (thumb * THUMB_STEP + first) / 255.0
+        means = (thumb * THUMB_STEP + first).double()
         luma = F.interpolate(means[:, :1], scale_factor=16, mode="bicubic", align_corners=False)
         chroma = F.interpolate(means[:, 1:], scale_factor=8, mode="bicubic", align_corners=False)
-        return luma.clamp(0, 1), chroma.clamp(0, 1)
+        return luma.clamp(0, 255), chroma.clamp(0, 255)
 
     def predict(self, side: dict[str, Tensor], state: QAEState | None, k: int) -> Prediction:
         """The prediction that encoder and decoder share."""
+        level = torch.full((len(side["grey"]),), level_of(k), device=side["grey"].device)
         if state is None:
-            luma, chroma = self.from_thumbnail(side["thumbnail"], side["offsets"])
-        else:
-            vectors = motion.dense_vectors(side["coarse"], side["choice"])
-            last = weighted(state.luma, state.chroma, side["weights"][:, 0])
-            references, source = [last], side["coarse"][:, 2]
-            if source.any():
-                used = set(source.flatten().tolist())
-                kept = weighted(*state.memory, side["weights"][:, 1]) if MEMORY in used else last
-                references.append(kept)
-                references += [softening.softened(last, s, vectors) if s in used else last for s in (SOFT, BLURRED)]
-            luma, chroma = compensate(references, vectors)
-        level = torch.full((luma.shape[0],), level_of(k), device=luma.device)
-        return self.predicted(luma, chroma, level, state is None)
+            luma, chroma = self._smooth(side["thumbnail"], side["offsets"])
+            smooth = as_parts(luma), as_parts(chroma)
+            return Prediction(self._pictures().refined(smooth, _offset(self.refine, level, KEY)), level, True)
+        vectors = motion.dense_vectors(side["coarse"], side["choice"])
+        last = weighted(state.luma, state.chroma, side["weights"][:, 0])
+        references, source = [last], side["coarse"][:, 2]
+        if source.any():
+            used = set(source.flatten().tolist())
+            kept = weighted(*state.memory, side["weights"][:, 1]) if MEMORY in used else last
+            references.append(kept)
+            references += [softening.softened(last, s, vectors) if s in used else last for s in (SOFT, BLURRED)]
+        return Prediction(compensate(references, vectors), level)
 
     @staticmethod
     def _moved(planes: tuple[Tensor, Tensor], state: QAEState, advice: Advice, k: int) -> dict[str, Tensor]:
@@ -369,26 +361,31 @@ class QAE(PlaneBackbone):
         return QAEState(*planes, latent.side.get("coarse"), memory, state is not None and state.scene)
 
     def _drawn(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, Tensor]:
-        """Planes in bytes: but for a keyframe's networks, exact integers."""
+        """Planes in bytes: exact integers."""
         p = latent.scratch if latent.scratch is not None else self.predict(latent.side, state, k)
-        pictures = self._pictures()
+        pictures, kind = self._pictures(), KEY if p.key else INTER
+        added: Tensor | Spots
         if p.key:
-            added: Tensor | Spots = as_parts(self._coded(latent.values[:, :, 0], p))
+            added = pictures.bent(latent.values[:, :, 0], p.planes, _offset(self.synthesis, p.level, KEY))
         elif isinstance(latent, Listed):
             added = latent.spots
         else:
             added = pictures.changes(latent.values[:, :, 0])
-        kind = torch.full_like(p.level[:1], KEY if p.key else INTER, dtype=torch.int64)
-        offset = self.loop_filter.offset(p.level[:1].double(), kind)[0]
-        return pictures.draw(p.parts, added, offset, latent.side["grey"])
+        return pictures.draw(p.planes, added, _offset(self.loop_filter, p.level, kind), latent.side["grey"])
 
     def _pictures(self) -> Pictures:
         """Integers of today's weights."""
-        weights = [self.inverse_basis, *self.loop_filter.parameters()]
+        nets = self.loop_filter, self.refine, self.synthesis
+        weights = [self.inverse_basis, *(p for net in nets for p in net.parameters())]
         which = tuple((id(p), p._version) for p in weights)
         if self._known is None or self._known[0] != which:
-            self._known = which, Pictures.of(self.inverse_basis, self.loop_filter)
+            self._known = which, Pictures.of(self.inverse_basis, *nets)
         return self._known[1]
+
+
+def _offset(net: Stack, level: Tensor, kind: int) -> Tensor:
+    """What K adds to a network's first layer [width], float64."""
+    return net.offset(level[:1].double(), torch.full_like(level[:1], kind, dtype=torch.int64))[0]  # type: ignore[no-any-return]
 
 
 def in_floats(planes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -36,8 +36,7 @@ START: Any = np.int64(0)
 
 
 class LayerRows(NamedTuple):
-    """What ``layer_row`` wants of layers: weights, all biases [layers,O], and [layers,3]: pairs of inputs, outputs,
-    shift."""
+    """What ``layer_row`` wants of layers: weights, biases [layers,O]; [layers,3]: pairs of inputs, outputs, shift."""
 
     weights: Words
     biases: Words
@@ -53,17 +52,16 @@ def paired(channels: npt.NDArray[Any], axis: int) -> Words:
 
 
 def layer_rows(layers: list[ExactLayer]) -> LayerRows:
-    """Layers as compiled rows read them."""
+    """Layers as compiled rows read them, with room for their biases."""
     flat, sizes = [], []
     biases = np.zeros((len(layers), max(len(layer.biases) for layer in layers) + _ROWS), np.int32)
-    for number, (weights, bias, shift) in enumerate(layers):
+    for weights, _, shift in layers:
         o = len(weights)
         wide = np.zeros((-(-o // _ROWS) * _ROWS, *weights.shape[1:]), np.int64)
         wide[:o] = weights
         pairs = paired(wide, 1)
         n = pairs.shape[1]
         flat.append(pairs.reshape(-1, _ROWS, n, 3, 3).transpose(0, 3, 4, 2, 1).reshape(-1))
-        biases[number, :o] = bias
         sizes.append((n, o, shift))
     return LayerRows(np.concatenate(flat), biases, np.array(sizes, np.int64))
 

@@ -20,8 +20,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from vcodec.convolving import Activations, Dense, Places, Sums, room
 from vcodec.entropy.integer import ACTIVATION_MAX, SUM_ONE, WEIGHT_ONE
-from vcodec.entropy.intlayers import Activations, Dense, Levels, Listed, Places, Sums, places_of, room
+from vcodec.entropy.intlayers import Levels, Listed, places_of
 from vcodec.entropy.listing import numbered
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLE_STEP, TABLES
 from vcodec.loops import KEPT

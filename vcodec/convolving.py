@@ -1,0 +1,107 @@
+"""Convolutions of 16-bit integers that lie channels last, compiled for this CPU: a place gathers what it sees.
+
+activations [h+2,w+2,I] ─► what places see [n,9·I] ─► products in pairs (products.py) ─► 32-bit sums [n,O]
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit
+from torch import Tensor
+
+from vcodec import products
+from vcodec.loops import KEPT
+
+__all__ = ["Activations", "Dense", "Places", "Sums", "room"]
+
+Activations = npt.NDArray[np.int16]
+Places = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.int32]
+_OUTPUTS, _ROWS = products.OUTPUTS, products.ROWS
+_TOGETHER = 8 * _ROWS  # places gathered at a time: what the nearest cache holds beside a block of weights
+
+
+def room(n: int, channels: int) -> Activations:
+    """Activations [n,C] of places, as many as whole blocks of rows hold."""
+    return np.zeros((-(-n // _ROWS) * _ROWS, channels), np.int16)
+
+
+@njit(cache=KEPT, nogil=True)
+def _gather(x: Activations, side: int, places: Places, out: Activations) -> None:
+    """What each place sees of x [h+side−1,w+side−1,C], side×side samples: out [n, side²·C]."""
+    wide, channels = x.shape[1:]
+    w = wide - side + 1
+    flat, goal = x.reshape(-1), out.reshape(-1)
+    run = np.uint64(side * channels)
+    for n in range(len(places)):
+        y, c = places[n] // w, places[n] % w
+        to = np.uint64(n * out.shape[1])
+        for dy in range(side):
+            at = np.uint64(((y + dy) * wide + c) * channels)
+            for i in range(run):
+                goal[to + i] = flat[at + i]
+            to += run
+
+
+@njit(cache=KEPT, nogil=True)
+def _multiplied(rows: Activations, count: int, matrix: Activations, out: Sums, first: int) -> None:
+    """rows [n,2K], whole blocks of them · matrix [O/16,K,16,2] -> rows first.. of out [n,O], ``count`` at least."""
+    inputs, outputs = np.int64(rows.shape[1]), np.int64(out.shape[1])
+    a, b, goal = rows.reshape(-1), matrix.reshape(-1), out.reshape(-1)
+    for block in range(len(matrix)):
+        begin = block * inputs * _OUTPUTS
+        for i in range(0, count, _ROWS):
+            total = products.zero_sums(6)
+            for k in range(0, inputs, 2):
+                total = products.add_pairs(total, a, i * inputs + k, inputs, b, begin + k * _OUTPUTS)
+            products.put_sums(total, goal, (first + i) * outputs + block * _OUTPUTS, outputs)
+
+
+@njit(cache=KEPT, nogil=True)
+def _convolved(x: Activations, side: int, places: Places, matrix: Activations, out: Sums) -> None:
+    """As Dense.sums; out has whole blocks of rows."""
+    rows = np.zeros((_TOGETHER, side * side * x.shape[2]), np.int16)
+    for first in range(0, len(places), _TOGETHER):
+        some = places[first : first + _TOGETHER]
+        _gather(x, side, some, rows)
+        _multiplied(rows, len(some), matrix, out, first)
+
+
+class Dense(NamedTuple):
+    """A convolution's share of activations: side of its kernel, outputs, and weights [⌈O/16⌉,K/2,16,2]."""
+
+    side: int
+    outputs: int
+    matrix: Activations
+
+    @staticmethod
+    def of(weight: Tensor) -> Dense:
+        """weight: integer-valued [O,I,k,k], I even."""
+        outputs, side = len(weight), weight.shape[2]
+        flat = weight.permute(2, 3, 1, 0).reshape(-1, outputs)
+        wide = torch.zeros(len(flat), -(-outputs // _OUTPUTS) * _OUTPUTS)
+        wide[:, :outputs] = flat
+        blocks = wide.view(len(flat) // 2, 2, -1, _OUTPUTS).permute(2, 0, 3, 1)
+        return Dense(side, outputs, blocks.to(torch.int16).contiguous().numpy())
+
+    def _room(self, n: int) -> Sums:
+        return np.empty((-(-n // _ROWS) * _ROWS, len(self.matrix) * _OUTPUTS), np.int32)
+
+    def _shown(self, out: Sums, n: int) -> Sums:
+        return np.ascontiguousarray(out[:n, : self.outputs])
+
+    def sums(self, x: Activations, places: Places) -> Sums:
+        """Of x [h+side−1,w+side−1,I] in some places of [h,w] -> [n,O]."""
+        out = self._room(len(places))
+        _convolved(x, self.side, places, self.matrix, out)
+        return self._shown(out, len(places))
+
+    def alone(self, x: Activations, n: int) -> Sums:
+        """Of n places that see nothing but themselves, x as ``room`` has it -> [n,O]."""
+        out = self._room(n)
+        _multiplied(x, n, self.matrix, out, 0)
+        return self._shown(out, n)

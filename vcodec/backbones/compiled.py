@@ -15,15 +15,17 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.backbones.patches import LANES, add_shares, filtered, filtered_down, put, summed, widened
+from vcodec.backbones.patches import LANES, add_shares, moved, put
 from vcodec.loops import KEPT
 
 __all__ = ["compilable", "overlapped"]
 
 Bytes = npt.NDArray[np.uint8]
+Signed = npt.NDArray[np.int8]
 Shorts = npt.NDArray[np.int16]
 Ints = npt.NDArray[np.int64]
 Count = tuple[int, ...]
+_FAR, _SOURCES = 28, 8  # bits of a vector's component and of a source
 _EIGHT, _FOUR, _TWO = (0,) * 8, (0,) * 4, (0,) * 2  # their lengths are known where loops are compiled
 
 
@@ -42,36 +44,43 @@ def _around(flat: Bytes, begin: int, h: int, w: int, top: int, left: int, size: 
             out[to + r * size + c] = flat[np.uint64(row + min(max(left + c, 0), w - 1))]  # not from the end, if below 0
 
 
+@njit(cache=KEPT, nogil=True)
+def _name(vectors: Ints, source: Ints, out: Ints) -> None:
+    """A number for each vector [2,h,w] and source [h,w], out [h+2,w+2]: around the picture, those of its own edge."""
+    h, w = source.shape
+    for y in range(h):
+        down, across, s, row = vectors[0, y], vectors[1, y], source[y], out[y + 1, 1:]
+        for x in range(w):
+            row[x] = (((down[x] << _FAR) + across[x] + (1 << (_FAR - 1))) << _SOURCES) + s[x]
+        out[y + 1, 0], out[y + 1, w + 1] = out[y + 1, 1], out[y + 1, w]
+    out[0], out[h + 1] = out[1], out[h]
+
+
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _read(
-    flat: Bytes,
-    at: int,
-    pitch: int,
-    apart: int,
-    dy: int,
-    dx: int,
-    short: bool,
-    taps: Shorts,
-    work: Shorts,
-    out: Shorts,
-    whole: Count,
-    part: Count,
-) -> None:
-    """A patch displaced by a phase, half as high if short; the filter across goes first."""
-    before = len(part) - 1
-    rows = len(part) if short else len(whole)
-    if not dx and not dy:
-        widened(out, flat, at, pitch, apart, rows, whole)
-    elif not (dx and dy):
-        step = pitch if dy else 1
-        filtered(out, flat, at - before * step, pitch, apart, step, rows, taps, (dx + dy) * len(whole), whole)
-    else:
-        first, high = at - before * (pitch + 1), rows + len(whole) - 1
-        summed(work, flat, first, pitch, apart, 1, high, taps, dx * len(whole), whole)
-        if short:
-            filtered_down(out, work, taps, dy * len(whole), whole, part)
-        else:
-            filtered_down(out, work, taps, dy * len(whole), whole, whole)
+def _meant(name: int) -> tuple[int, int, int]:
+    """The vector and the source that a number stands for."""
+    across = ((name >> _SOURCES) & ((1 << _FAR) - 1)) - (1 << (_FAR - 1))
+    return name >> (_FAR + _SOURCES), across, name & ((1 << _SOURCES) - 1)
+
+
+@njit(cache=KEPT, nogil=True)
+def _alike(name: Ints, at: int, pitch: int, most: int) -> int:
+    """How many blocks from one on, side by side, have its vector and have nothing else around them."""
+    n = 0
+    while n < most and name[at + n - pitch] == name[at] and name[at + n + pitch] == name[at]:
+        if name[at + n + 1] != name[at] or name[at + n - 1] != name[at]:
+            break
+        n += 1
+    return n
+
+
+@njit(cache=KEPT, nogil=True)
+def _widened_run(out: Shorts, to: int, flat: Bytes, at: int, pitch: int, rows: int, cols: int) -> None:
+    """Rows of bytes in parts of a level."""
+    for r in range(rows):
+        goal, first = out[to + r * pitch : to + r * pitch + cols], at + r * pitch
+        for c in range(cols):
+            goal[c] = np.int16(flat[np.uint64(first + c)]) << 5
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
@@ -80,7 +89,8 @@ def _overlap(
     begins: Ints,
     vectors: Ints,
     source: Ints,
-    taps: Shorts,
+    taps: Signed,
+    shorts: Shorts,
     shares: Shorts,
     out: Shorts,
     whole: Count,
@@ -91,76 +101,78 @@ def _overlap(
     flat is the first reference, from which the others begin so many samples away, wherever they lie in memory: planes
     [B,n,H,W], as out, n of them under one vector, whose rows of a block make LANES together.
     """
-    block, half = len(whole), len(part)
-    bits = 2 if block == 8 else 3  # of a phase
-    mask = (1 << bits) - 1
+    block, half, bits = len(whole), len(part), 2 if len(whole) == 8 else 3  # of a phase
+    mask, size, wide = (1 << bits) - 1, LANES * len(whole), 2 * len(whole) - 1
     together, high, width = out.shape[1:]
     h, w = source.shape[1:]
-    shown, apart, wide = out.reshape(-1), high * width, 2 * block - 1
-    work, own, sum_, other, edge = (
-        np.empty(2 * block * LANES, np.int16),
-        np.empty(block * LANES, np.int16),
-        np.empty(block * LANES, np.int16),
-        np.empty(block * LANES, np.int16),
-        np.empty(together * wide * wide, np.uint8),
-    )
+    shown, apart, line = out.reshape(-1), high * width, w + 2
+    # its own patch, a neighbour's, and what they make together
+    room, edge = np.empty(3 * size, np.int16), np.empty(together * wide * wide + 1, np.uint8)
     edge_begins = edge.ctypes.data - flat.ctypes.data
+    names = np.empty((h + 2, line), np.int64)
+    name, around = names.reshape(-1), np.array([0, -line, line, -1, 1])
     for b in range(len(source)):
         frame = b * together * apart
+        _name(vectors[b], source[b], names)
         for y in range(h):
-            for x in range(w):
-                vy, vx, s = vectors[b, 0, y, x], vectors[b, 1, y, x], source[b, y, x]
-                mixed = False
-                for side in range(-1, 4):  # itself, and those above, below, to the left and to the right
-                    ny = y + (2 * side - 1 if 0 <= side < 2 else 0)
-                    nx = x + (2 * side - 5 if side >= 2 else 0)
-                    if ny < 0 or nx < 0 or ny >= h or nx >= w:
+            x = 0
+            while x < w:
+                i, goal, mixed = (y + 1) * line + x + 1, frame + y * block * width + x * block, 0
+                for side in range(5):  # itself, and those above, below, to the left and to the right
+                    other = name[i + around[side]]
+                    if side and other == name[i]:
                         continue
-                    oy, ox, o = vectors[b, 0, ny, nx], vectors[b, 1, ny, nx], source[b, ny, nx]
-                    if side >= 0 and oy == vy and ox == vx and o == s:
-                        continue
-                    far, short = (half if side == 1 else 0), side == 0 or side == 1
-                    top, left, dy, dx = y * block + far + (oy >> bits), x * block + (ox >> bits), oy & mask, ox & mask
-                    at, pitch, between = begins[o] + frame, width, apart
-                    up, aside = (half if dy else 0), (half if dx else 0)  # what filters read around
-                    rows = half if short else block
-                    if top < up or left < aside or top + rows + up > high or left + block + aside > width:
-                        for i in range(together):
-                            begin = at + i * apart
-                            _around(flat, begin, high, width, top - half + 1, left - half + 1, wide, edge, i * wide * wide)
+                    vy, vx, s = _meant(other)
+                    short = side == 1 or side == 2
+                    rows, far, dy, dx = half if short else block, half if side == 2 else 0, vy & mask, vx & mask
+                    top, left = y * block + far + (vy >> bits), x * block + (vx >> bits)
+                    up, aside = half if dy else 0, half if dx else 0  # samples that filters read around
+                    at, pitch, between = begins[s] + frame, width, apart
+                    if top < up or left < aside or top + rows + up > high or left + block + aside >= width + (not dx):
+                        for n in range(together):
+                            begin, to = at + n * apart, n * wide * wide
+                            _around(flat, begin, high, width, top - half + 1, left - half + 1, wide, edge, to)
                         at, pitch, between = edge_begins + (half - 1) * (wide + 1), wide, wide * wide
                     else:
                         at += top * width + left
-                    if side < 0:
-                        _read(flat, at, pitch, between, dy, dx, short, taps, work, own, whole, part)
-                        continue
-                    _read(flat, at, pitch, between, dy, dx, short, taps, work, other, whole, part)
-                    if not mixed:
-                        sum_[:] = own
-                        mixed = True
+                        if side == 0 and not dx and not dy:
+                            n = _alike(name, i, line, min(w - x, (width - left) // block))
+                            if n > 1:
+                                for k in range(together):
+                                    _widened_run(shown, goal + k * apart, flat, at + k * apart, width, block, n * block)
+                                x += n - 1
+                                mixed = -1
+                                break
                     if short:
-                        add_shares(sum_, own, far * LANES, other, shares, side * block * LANES, part)
+                        moved(room, size, flat, at, pitch, between, taps, shorts, dy, dx, whole, part)
                     else:
-                        add_shares(sum_, own, 0, other, shares, side * block * LANES, whole)
-                goal = frame + y * block * width + x * block
-                if mixed:
-                    put(shown, goal, width, apart, sum_, whole)
-                else:
-                    put(shown, goal, width, apart, own, whole)
+                        moved(room, size if side else 0, flat, at, pitch, between, taps, shorts, dy, dx, whole, whole)
+                    if side and not mixed:
+                        for k in range(size):
+                            room[2 * size + k] = room[k]
+                        mixed = 1
+                    share = (side - 1) * size
+                    if short:
+                        add_shares(room, 2 * size + far * LANES, far * LANES, size, shares, share, part)
+                    elif side:
+                        add_shares(room, 2 * size, 0, size, shares, share, whole)
+                if mixed >= 0:
+                    put(shown, goal, width, apart, room, 2 * size * mixed, whole)
+                x += 1
 
 
 @njit(cache=KEPT, nogil=True)
 def _overlap_luma(
-    flat: Bytes, begins: Ints, vectors: Ints, source: Ints, taps: Shorts, shares: Shorts, out: Shorts
+    flat: Bytes, begins: Ints, vectors: Ints, source: Ints, taps: Signed, shorts: Shorts, shares: Shorts, out: Shorts
 ) -> None:
-    _overlap(flat, begins, vectors, source, taps, shares, out, _EIGHT, _FOUR)
+    _overlap(flat, begins, vectors, source, taps, shorts, shares, out, _EIGHT, _FOUR)
 
 
 @njit(cache=KEPT, nogil=True)
 def _overlap_chroma(
-    flat: Bytes, begins: Ints, vectors: Ints, source: Ints, taps: Shorts, shares: Shorts, out: Shorts
+    flat: Bytes, begins: Ints, vectors: Ints, source: Ints, taps: Signed, shorts: Shorts, shares: Shorts, out: Shorts
 ) -> None:
-    _overlap(flat, begins, vectors, source, taps, shares, out, _FOUR, _TWO)
+    _overlap(flat, begins, vectors, source, taps, shorts, shares, out, _FOUR, _TWO)
 
 
 def _shares(upper: Shorts) -> Shorts:
@@ -185,4 +197,4 @@ def overlapped(
     """
     begins = np.array([plane.ctypes.data - planes[0].ctypes.data for plane in planes])
     loop = _overlap_luma if taps.shape[1] == len(_EIGHT) else _overlap_chroma
-    loop(planes[0].reshape(-1), begins, vectors, source, taps.reshape(-1), _shares(upper), out)
+    loop(planes[0].reshape(-1), begins, vectors, source, taps.astype(np.int8).reshape(-1), taps.reshape(-1), _shares(upper), out)

@@ -1,17 +1,18 @@
-"""Patches of bytes through filters over 64, in compiled loops: 16-bit integers, eight samples at a time.
+"""Patches of bytes through filters over 64, in compiled loops: two rows of eight samples at a time, in 16 bits.
 
     bytes ─► taps across or down ─► (Σ + 1) >> 1          bytes ─► taps across ─► sums ─► taps down ─► (Σ + 64) >> 7
 
 A row of a patch is eight lanes: eight samples of luma, or four each of two planes of colour that lie ``apart``.  What
 comes out is in parts of a level, 32 of them, rows one behind the other.  What filters make of bytes fits 16 bits.
-Blocks are as large as filters are long: tuples say by their length how large, where loops are compiled.  Arrays are
-flat, and nothing checks that a place is in them.
+Blocks are as large as filters are long: tuples say by their length how large (``size``), and how many rows are wanted,
+where loops are compiled.  Arrays are flat, and nothing checks that a place is in them; a filter across reads one sample
+more than it has taps for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
@@ -21,186 +22,298 @@ from numba.extending import intrinsic
 
 from vcodec.products import everywhere, in_pairs
 
-__all__ = ["LANES", "add_shares", "add_shares_plainly", "filtered", "filtered_down", "put", "summed", "widened"]
+__all__ = ["LANES", "add_shares", "add_shares_plainly", "moved", "moved_plainly", "put"]
 
 LANES = 8
+_TWO = 2 * LANES
 _BYTE, _SHORT, _INT = (ir.IntType(n) for n in (8, 16, 32))
-_ROW, _SUMS, _BOTH = ir.VectorType(_SHORT, LANES), ir.VectorType(_INT, LANES), ir.VectorType(_SHORT, 2 * LANES)
+_ROW, _ROWS, _SUMS = ir.VectorType(_SHORT, LANES), ir.VectorType(_SHORT, _TWO), ir.VectorType(_INT, LANES)
+_BYTES = ir.VectorType(_BYTE, 2 * _TWO)
 _HERE = bool(get_host_cpu_features().get("avx2"))
-_NATIVE = "llvm.x86.avx2.pmul.hr.sw"  # what AVX2 has for a rounded product
+
+Operation = Callable[[Any, Any, Any], Any]  # code for one, of a builder and two vectors
 
 
-def _every(order: list[int]) -> Any:
-    return ir.Constant(ir.VectorType(_INT, len(order)), order)
+class Operations(NamedTuple):
+    """What a CPU may have an instruction for that LLVM does not find."""
+
+    byte_pairs: Operation  # x[2i] · w[2i] + x[2i + 1] · w[2i + 1] in 16 bits, of bytes and signed bytes
+    share: Operation  # (a · b + 2¹⁴) >> 15
+    packed: Operation  # halves of two rows each, left and right ones, 32 bits -> the rows, 16 bits: they fit
+
+
+def _order(places: list[int]) -> Any:
+    return ir.Constant(ir.VectorType(_INT, len(places)), places)
 
 
 def _constant(kind: Any, value: int) -> Any:
     return ir.Constant(kind, [value] * kind.count)
 
 
+def _beside(builder: Any, one: Any, other: Any) -> Any:
+    """Two vectors as one."""
+    return builder.shuffle_vector(one, other, _order(list(range(2 * one.type.count))))
+
+
+def _native(name: str, out: Any, given: Any) -> Operation:
+    kind = ir.FunctionType(out, [given, given])
+    return lambda builder, a, b: builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b])
+
+
+def _byte_pairs(builder: Any, x: Any, weights: Any) -> Any:
+    out = _constant(_ROWS, 0)
+    for first in range(2):
+        every = _order(list(range(first, x.type.count, 2)))
+        a, b = (builder.shuffle_vector(v, v, every) for v in (x, weights))
+        out = builder.add(out, builder.mul(builder.zext(a, _ROWS), builder.sext(b, _ROWS)))
+    return out
+
+
+def _share(builder: Any, a: Any, b: Any) -> Any:
+    wide = ir.VectorType(_INT, _TWO)
+    product = builder.add(builder.mul(builder.sext(a, wide), builder.sext(b, wide)), _constant(wide, 1 << 14))
+    return builder.trunc(builder.ashr(product, _constant(wide, 15)), _ROWS)
+
+
+def _packed(builder: Any, left: Any, right: Any) -> Any:
+    places = [4 * row + i + half for row in range(2) for half in (0, LANES) for i in range(4)]
+    return builder.trunc(builder.shuffle_vector(left, right, _order(places)), _ROWS)
+
+
+PLAIN = Operations(_byte_pairs, _share, _packed)
+NATIVE = Operations(
+    _native("llvm.x86.avx2.pmadd.ub.sw", _ROWS, _BYTES),
+    _native("llvm.x86.avx2.pmul.hr.sw", _ROWS, _ROWS),
+    _native("llvm.x86.avx2.packssdw", _ROWS, _SUMS),
+)
+
+
 class _Code:
     """Code of one intrinsic: arrays are its arguments, by number."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
-        self.builder, self.args, self._context, self._kinds = builder, args, context, signature.args
+        self.builder, self.args = builder, args
+        self._made = [
+            context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else None
+            for kind, value in zip(signature.args, args, strict=True)
+        ]
 
-    def place(self, array: int, at: Any, kind: Any) -> Any:
-        data = self._context.make_array(self._kinds[array])(self._context, self.builder, self.args[array]).data
-        return self.builder.bitcast(self.builder.gep(data, [at]), kind.as_pointer())
+    def on(self, at: Any, count: int) -> Any:
+        return self.builder.add(at, ir.Constant(at.type, count))
 
     def loaded(self, array: int, at: Any, kind: Any) -> Any:
-        return self.builder.load(self.place(array, at, kind), align=1)
+        place = self.builder.gep(self._made[array].data, [at])
+        return self.builder.load(self.builder.bitcast(place, kind.as_pointer()), align=1)
 
     def stored(self, value: Any, array: int, at: Any) -> None:
-        self.builder.store(value, self.place(array, at, value.type), align=1)
-
-    def moved(self, at: Any, step: Any, times: Any = 1) -> Any:
-        """A place so many steps on."""
-        step, times = (n if isinstance(n, ir.Value) else ir.Constant(at.type, n) for n in (step, times))
-        return self.builder.add(at, self.builder.mul(step, times))
-
-    def row(self, array: int, at: Any, apart: Any, size: int) -> Any:
-        """A row of bytes, in 16 bits."""
-        part = ir.VectorType(_BYTE, size)
-        found = self.loaded(array, at, part)
-        if size < LANES:
-            other = self.loaded(array, self.builder.add(at, apart), part)
-            found = self.builder.shuffle_vector(found, other, _every(list(range(LANES))))
-        return self.builder.zext(found, _ROW)
-
-    def weight(self, array: int, at: Any) -> Any:
-        """A 16-bit weight in every lane of a row."""
-        one = self.builder.insert_element(
-            ir.Constant(_ROW, ir.Undefined), self.loaded(array, at, _SHORT), ir.Constant(_INT, 0)
-        )
-        return self.builder.shuffle_vector(one, one, _every([0] * LANES))
+        place = self.builder.gep(self._made[array].data, [at])
+        self.builder.store(value, self.builder.bitcast(place, value.type.as_pointer()), align=1)
 
 
-def _widened(typing_context: Any, out: Any, x: Any, at: Any, pitch: Any, apart: Any, rows: Any, size: Any) -> Any:
-    """out[8 · row + i] = 32 · x[at + pitch · row + i]."""
+class _Bytes:
+    """Rows of bytes, of an array from a place on, and of the other plane, where there are two, so far apart."""
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        code = _Code(context, builder, signature, args)
-        with cgutils.for_range(builder, args[5]) as loop:
-            row = code.row(1, code.moved(args[2], args[3], loop.index), args[4], size.count)
-            code.stored(
-                builder.shl(row, _constant(_ROW, 5)), 0, code.moved(ir.Constant(args[2].type, 0), LANES, loop.index)
-            )
-        return context.get_dummy_value()
+    def __init__(self, code: _Code, array: int, at: Any, pitch: Any, apart: Any, size: int) -> None:
+        self._code, self._array, self._at, self._pitch, self._apart, self._size = code, array, at, pitch, apart, size
+        self._known: dict[int, Any] = {}
 
-    return types.none(out, x, at, pitch, apart, rows, size), emit
+    def row(self, number: int, samples: int, more: int = 0) -> Any:
+        """So many bytes of a row: of each plane, where there are two, half as many."""
+        code, b = self._code, self._code.builder
+        at = b.add(self._at, b.mul(self._pitch, ir.Constant(self._pitch.type, number)))
+        part = ir.VectorType(_BYTE, samples * self._size // LANES)
+        found = code.loaded(self._array, at, part)
+        return found if self._size == LANES else _beside(b, found, code.loaded(self._array, b.add(at, self._apart), part))
+
+    def across(self, number: int, weights: list[Any], operations: Operations) -> Any:
+        """Sums of a row and the next."""
+        b, size, total = self._code.builder, self._size, _constant(_ROWS, 0)
+        both = _beside(b, self.row(number, _TWO), self.row(number + 1, _TWO))
+        starts = range(0, 2 * _TWO, 2 * size)  # of what there is of each row and plane
+        for t, weight in enumerate(weights):
+            places = [start + i + 2 * t + n for start in starts for i in range(size) for n in range(2)]
+            pairs = b.shuffle_vector(both, both, _order(places))
+            total = b.add(total, operations.byte_pairs(b, pairs, weight))
+        return total
+
+    def pairs(self, number: int) -> Any:
+        """Bytes of a row and the next in turn, and of the next and the one after it."""
+        return _beside(self._code.builder, self._in_turn(number), self._in_turn(number + 1))
+
+    def _in_turn(self, number: int) -> Any:
+        one, other = self._read(number), self._read(number + 1)
+        return self._code.builder.shuffle_vector(one, other, _order([i + n for i in range(LANES) for n in (0, LANES)]))
+
+    def _read(self, number: int) -> Any:
+        if number not in self._known:
+            self._known[number] = self.row(number, LANES)
+        return self._known[number]
 
 
-def _one_way(rounded: bool) -> Any:
+class _Move:
+    """Code for a patch displaced by phases that are not 0, of so many rows, stored where the intrinsic's ``to`` says.
+
+    Arguments of the intrinsic: out, to, x, at, pitch, apart, taps (signed bytes), shorts (the same in 16 bits), down,
+    across; filters read size / 2 − 1 samples before a place.
+    """
+
+    def __init__(self, code: _Code, size: int, rows: int, operations: Operations) -> None:
+        self._code, self._builder, self._operations = code, code.builder, operations
+        self._size, self._rows, self._before = size, rows, size // 2 - 1
+
+    def _given(self, down: int, across: int) -> _Bytes:
+        """Samples from so many rows and columns before the place on."""
+        code, b = self._code, self._builder
+        at = b.sub(code.args[3], b.mul(code.args[4], ir.Constant(code.args[4].type, down)))
+        return _Bytes(code, 2, code.on(at, -across), code.args[4], code.args[5], self._size)
+
+    def _taps(self, phase: Any) -> list[Any]:
+        """Pairs of signed bytes, each everywhere."""
+        b, out = self._builder, []
+        for t in range(0, self._size, 2):
+            two = self._code.loaded(6, self._code.on(self._first(phase), t), _SHORT)
+            one = b.insert_element(ir.Constant(_ROWS, ir.Undefined), two, ir.Constant(_INT, 0))
+            out.append(b.bitcast(b.shuffle_vector(one, one, _order([0] * _TWO)), _BYTES))
+        return out
+
+    def _shorts(self, phase: Any) -> list[Any]:
+        first, code = self._first(phase), self._code
+        return [everywhere(self._builder, code.loaded(7, code.on(first, t), _INT)) for t in range(0, self._size, 2)]
+
+    def _first(self, phase: Any) -> Any:
+        return self._builder.mul(phase, ir.Constant(phase.type, self._size))
+
+    def _store(self, rows: Any, number: int) -> None:
+        self._code.stored(rows, 0, self._code.on(self._code.args[1], LANES * number))
+
+    def _store_halved(self, sums: Any, number: int) -> None:
+        one = _constant(_ROWS, 1)
+        self._store(self._builder.ashr(self._builder.add(sums, one), one), number)
+
+    def nowhere(self) -> None:
+        given, b = self._given(0, 0), self._builder
+        for r in range(self._rows):
+            self._store(b.shl(b.zext(given.row(r, LANES), _ROW), _constant(_ROW, 5)), r)
+
+    def across(self) -> None:
+        given, weights = self._given(0, self._before), self._taps(self._code.args[9])
+        for r in range(0, self._rows, 2):
+            self._store_halved(given.across(r, weights, self._operations), r)
+
+    def down(self) -> None:
+        given, weights, b = self._given(self._before, 0), self._taps(self._code.args[8]), self._builder
+        pairs = [given.pairs(r) for r in range(0, self._rows + self._size - 2, 2)]
+        for r in range(0, self._rows, 2):
+            total = _constant(_ROWS, 0)
+            for weight, pair in zip(weights, pairs[r // 2 :], strict=False):
+                total = b.add(total, self._operations.byte_pairs(b, pair, weight))
+            self._store_halved(total, r)
+
+    def both(self) -> None:
+        given, b = self._given(self._before, self._before), self._builder
+        weights, below = self._taps(self._code.args[9]), self._shorts(self._code.args[8])
+        last = self._rows + self._size - 3  # but one row: the next is the last
+        lines = [given.across(r, weights, self._operations) for r in (*range(0, last, 2), last)]
+        halves = [_halves_in_turn(b, *lines[i : i + 2], i == len(lines) - 2) for i in range(len(lines) - 1)]
+        for r in range(0, self._rows, 2):
+            sums = [_constant(_SUMS, 64)] * 2
+            for weight, pairs in zip(below, halves[r // 2 :], strict=False):
+                sums = [b.add(s, in_pairs(b, p, weight)) for s, p in zip(sums, pairs, strict=True)]
+            left, right = (b.ashr(s, _constant(_SUMS, 7)) for s in sums)
+            self._store(self._operations.packed(b, left, right), r)
+
+
+def _moved(operations: Operations) -> Any:
     def typed(
         typing_context: Any,
         out: Any,
+        to: Any,
         x: Any,
         at: Any,
         pitch: Any,
         apart: Any,
-        step: Any,
-        rows: Any,
-        weights: Any,
-        first: Any,
+        taps: Any,
+        shorts: Any,
+        down: Any,
+        across: Any,
         size: Any,
+        rows: Any,
     ) -> Any:
-        """out[8 · row + i] = Σ weights[first + t] · x[at + pitch · row + step · t + i], (Σ + 1) >> 1 if rounded."""
+        """out[to + 8 · row + i]: x[at + pitch · row + i] displaced by phases down and across, in parts of a level."""
 
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             code = _Code(context, builder, signature, args)
-            taps = [code.weight(7, code.moved(args[8], t)) for t in range(size.count)]
-            with cgutils.for_range(builder, args[6]) as loop:
-                at, total = code.moved(args[2], args[3], loop.index), _constant(_ROW, int(rounded))
-                for weight in taps:
-                    product = builder.mul(code.row(1, at, args[4], size.count), weight)
-                    total, at = builder.add(total, product), builder.add(at, args[5])
-                if rounded:
-                    total = builder.ashr(total, _constant(_ROW, 1))
-                code.stored(total, 0, code.moved(ir.Constant(at.type, 0), LANES, loop.index))
+            move = _Move(code, size.count, rows.count, operations)
+            up, aside = (builder.icmp_signed("!=", phase, ir.Constant(phase.type, 0)) for phase in args[8:10])
+            with builder.if_else(aside) as (filtered, plain):
+                with filtered, builder.if_else(up) as (twice, once):
+                    with twice:
+                        move.both()
+                    with once:
+                        move.across()
+                with plain, builder.if_else(up) as (once, never):
+                    with once:
+                        move.down()
+                    with never:
+                        move.nowhere()
             return context.get_dummy_value()
 
-        return types.none(out, x, at, pitch, apart, step, rows, weights, first, size), emit
+        return types.none(out, to, x, at, pitch, apart, taps, shorts, down, across, size, rows), emit
 
     return typed
 
 
-def _filtered_down(typing_context: Any, out: Any, x: Any, weights: Any, first: Any, size: Any, rows: Any) -> Any:
-    """out[8 · row + i] = (Σ weights[first + t] · x[8 · (row + t) + i] + 64) >> 7 of 16-bit sums x."""
+def _halves_in_turn(builder: Any, one: Any, other: Any, overlapping: bool) -> list[Any]:
+    """Left and right halves of rows r and r + 1 in turn, and of r + 1 and r + 2, of two vectors of two rows each.
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        code, zero = _Code(context, builder, signature, args), ir.Constant(args[3].type, 0)
-        taps = [
-            everywhere(builder, code.loaded(2, code.moved(args[3], t), _INT)) for t in range(0, size.count, 2)
-        ]
-        lines = [code.loaded(1, code.moved(zero, LANES, r), _ROW) for r in range(rows.count + size.count - 1)]
-        in_turn = _every([i + n for i in range(LANES) for n in (0, LANES)])
-        pairs = [builder.shuffle_vector(one, other, in_turn) for one, other in zip(lines[:-1], lines[1:], strict=True)]
-        for r in range(rows.count):
-            total = _constant(_SUMS, 64)
-            for weight, pair in zip(taps, pairs[r::2], strict=False):
-                total = builder.add(total, in_pairs(builder, pair, weight))
-            total = builder.trunc(builder.ashr(total, _constant(_SUMS, 7)), _ROW)
-            code.stored(total, 0, code.moved(zero, LANES, r))
-        return context.get_dummy_value()
-
-    return types.none(out, x, weights, first, size, rows), emit
+    The second begins with row r + 2, or r + 1 if overlapping.
+    """
+    if not overlapping:
+        other = builder.shuffle_vector(one, other, _order(list(range(LANES, LANES + _TWO))))
+    starts = [[row + half for row in (0, LANES)] for half in (0, 4)]
+    orders = [[start + i + n for start in half for i in range(4) for n in (0, _TWO)] for half in starts]
+    return [builder.shuffle_vector(one, other, _order(order)) for order in orders]
 
 
-def _put(typing_context: Any, out: Any, to: Any, pitch: Any, apart: Any, x: Any, size: Any) -> Any:
-    """out[to + pitch · row + i] = x[8 · row + i], a whole block."""
+def _put(typing_context: Any, out: Any, to: Any, pitch: Any, apart: Any, x: Any, at: Any, size: Any) -> Any:
+    """out[to + pitch · row + i] = x[at + 8 · row + i], a whole block."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         code, to = _Code(context, builder, signature, args), args[1]
         for r in range(size.count):
-            row = code.loaded(4, ir.Constant(to.type, LANES * r), _ROW)
+            row, goal = code.loaded(4, code.on(args[5], LANES * r), _ROW), to
             for i in range(0, LANES, size.count):
-                part = builder.shuffle_vector(row, row, _every(list(range(i, i + size.count))))
-                code.stored(part, 0, code.moved(to, args[3]) if i else to)
+                code.stored(builder.shuffle_vector(row, row, _order(list(range(i, i + size.count)))), 0, goal)
+                goal = builder.add(goal, args[3])
             to = builder.add(to, args[2])
         return context.get_dummy_value()
 
-    return types.none(out, to, pitch, apart, x, size), emit
+    return types.none(out, to, pitch, apart, x, at, size), emit
 
 
-def _native(builder: Any, a: Any, b: Any) -> Any:
-    """(a · b + 2¹⁴) >> 15."""
-    kind = ir.FunctionType(_BOTH, [_BOTH, _BOTH])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, _NATIVE), [a, b])
-
-
-def _plain(builder: Any, a: Any, b: Any) -> Any:
-    """The same in terms that every CPU has."""
-    wide = ir.VectorType(_INT, 2 * LANES)
-    product = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
-    return builder.trunc(builder.ashr(builder.add(product, _constant(wide, 1 << 14)), _constant(wide, 15)), _BOTH)
-
-
-def _add_shares(products: Callable[[Any, Any, Any], Any]) -> Any:
+def _add_shares(operations: Operations) -> Any:
     def typed(
-        typing_context: Any, out: Any, own: Any, to: Any, other: Any, share: Any, first: Any, rows: Any
+        typing_context: Any, out: Any, to: Any, own: Any, other: Any, shares: Any, first: Any, rows: Any
     ) -> Any:
-        """out[to + i] += (share[first + i] · (other[i] − own[to + i]) + 2¹⁴) >> 15, so many rows of eight."""
+        """out[to + i] += (shares[first + i] · (out[other + i] − out[own + i]) + 2¹⁴) >> 15, so many rows of eight."""
 
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             code = _Code(context, builder, signature, args)
-            for i in range(0, LANES * rows.count, 2 * LANES):
-                at = code.moved(args[2], i)
-                mine, theirs = code.loaded(1, at, _BOTH), code.loaded(3, ir.Constant(at.type, i), _BOTH)
-                weight = code.loaded(4, code.moved(args[5], i), _BOTH)
-                more = products(builder, builder.sub(theirs, mine), weight)
-                code.stored(builder.add(code.loaded(0, at, _BOTH), more), 0, at)
+            for i in range(0, LANES * rows.count, _TWO):
+                to, own, other = (code.on(at, i) for at in args[1:4])
+                held, mine, theirs = (code.loaded(0, at, _ROWS) for at in (to, own, other))
+                share = code.loaded(4, code.on(args[5], i), _ROWS)
+                code.stored(builder.add(held, operations.share(builder, builder.sub(theirs, mine), share)), 0, to)
             return context.get_dummy_value()
 
-        return types.none(out, own, to, other, share, first, rows), emit
+        return types.none(out, to, own, other, shares, first, rows), emit
 
     return typed
 
 
-widened: Any = intrinsic(_widened)
-filtered: Any = intrinsic(_one_way(True))
-summed: Any = intrinsic(_one_way(False))
-filtered_down: Any = intrinsic(_filtered_down)
+# to loops they are functions of the values that a signature's types stand for
 put: Any = intrinsic(_put)
-add_shares_plainly: Any = intrinsic(_add_shares(_plain))
-add_shares: Any = intrinsic(_add_shares(_native)) if _HERE else add_shares_plainly
+moved_plainly: Any = intrinsic(_moved(PLAIN))
+add_shares_plainly: Any = intrinsic(_add_shares(PLAIN))
+moved: Any = intrinsic(_moved(NATIVE)) if _HERE else moved_plainly
+add_shares: Any = intrinsic(_add_shares(NATIVE)) if _HERE else add_shares_plainly

@@ -81,8 +81,12 @@ class ConditionalCodebook(nn.Module):
         self.pull = nn.Parameter(torch.zeros(2, 8, 3))
 
     def step(self, level: Tensor, kind: Tensor, fine: int = 0) -> Tensor:
-        """Distance of two levels [B,C,1,1]; ``fine`` scales it by 2^(−fine/32)."""
-        return torch.exp2(between(self.log_step, level, kind) - fine / 32.0)[:, :, None, None]
+        """Distance of two levels [B,C,1,1]; ``fine`` scales it by 2^(−fine/32).
+
+        In float64, whose last bits, which libraries differ in, are rounded away: steps are the same on every machine.
+        """
+        octaves = between(self.log_step, level, kind) - fine / 32.0
+        return torch.exp2(octaves.double()).to(octaves.dtype)[:, :, None, None]
 
     def dequantize(
         self, index: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0, oriented: bool = True

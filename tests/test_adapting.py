@@ -16,7 +16,7 @@ from vcodec import training
 from vcodec.backbones import motion
 from vcodec.backbones.compensation import compensate
 from vcodec.backbones.lookahead import rough_motion
-from vcodec.backbones.weighting import fitted, weighted
+from vcodec.backbones.weighting import LARGEST, fitted, weighted
 from vcodec.checkpoint import assemble, load_codec, new_parts, save_codec
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.datasets.base import Run
@@ -86,6 +86,24 @@ def test_light_is_fitted_where_it_changed() -> None:
     near, _ = weighted(luma, chroma, found)
     assert (near - dark)[..., 16:, :].abs().mean() < 1 / 255
     assert not fitted((luma, chroma), [(luma, chroma)], 0.01).any()
+
+
+def test_light_on_bytes_is_rounded_once() -> None:
+    """Bytes under weights are the exact levels, rounded half up and limited to 8 bits; floats are not rounded."""
+    rng = np.random.default_rng(2)
+    shapes = (2, 1, 16, 32), (2, 2, 8, 16)
+    luma, chroma = (torch.from_numpy(rng.integers(0, 256, s).astype(np.uint8)) for s in shapes)
+    for _ in range(20):
+        weights = torch.from_numpy(rng.integers(-LARGEST, LARGEST + 1, (2, 4)))
+        gain, offsets = 128 + weights[:, :1, None, None], weights[:, 1:, None, None].double() / 2
+        exact = luma * gain / 128.0 + offsets[:, :1], (chroma - 127.5) * gain / 128.0 + 127.5 + offsets[:, 1:]
+        shown = weighted(luma, chroma, weights)
+        near = weighted(luma.double() / 255, chroma.double() / 255, weights)
+        for one, wanted, plain in zip(shown, exact, near, strict=True):
+            assert one.dtype == torch.uint8 and torch.equal(one, (wanted + 0.5).floor().clamp(0, 255).to(torch.uint8))
+            torch.testing.assert_close(plain * 255, wanted.clamp(0, 255))
+    neutral = torch.zeros(2, 4, dtype=torch.int64)
+    assert weighted(luma, chroma, neutral)[0] is luma
 
 
 def test_fading_light_is_cheap() -> None:

@@ -30,20 +30,23 @@ def plain(plane: npt.NDArray[np.uint8], source: int) -> npt.NDArray[np.uint8]:
 
 @pytest.mark.parametrize("source", [SOFT, BLURRED])
 def test_planes_are_smoothed_as_defined(source: int) -> None:
-    """Luma and chroma alike, each sample; what the search makes of a block is what decoding makes of its plane."""
+    """Luma and chroma alike, in floats and bytes; what the search makes of a block is what decoding makes of it."""
     rng = np.random.default_rng(source)
     luma, chroma = (rng.integers(0, 256, (1, n, 32, 48)).astype(np.uint8) for n in (1, 2))
     shown = softened((torch.from_numpy(luma) / 255.0, torch.from_numpy(chroma) / 255.0), source)
     for before, after in zip((luma, chroma), shown, strict=True):
         for plane, to in zip(before[0], after[0], strict=True):
             assert ((to * 255).round().numpy() == plain(plane, source)).all()
+    for before, after in zip((luma, chroma), softened((torch.from_numpy(luma), torch.from_numpy(chroma)), source)):
+        assert after.dtype == torch.uint8
+        assert all((to.numpy() == plain(one, source)).all() for one, to in zip(before[0], after[0], strict=True))
     block, at = np.empty(64, np.uint8), REACH * 48 + 16
     smoothed(luma.reshape(-1), at, 48, source, np.empty((8 + 2 * REACH, 8), np.int32), block)
     assert (block.reshape(8, 8) == plain(luma[0, 0], source)[REACH : REACH + 8, 16:24]).all()
 
 
 def test_what_blocks_read_is_smoothed() -> None:
-    """Under vectors, with planes in bytes or without, compensation finds what whole smoothed planes would give it."""
+    """Under vectors, from floats or bytes, compensation finds what whole smoothed planes would give it."""
     rng = np.random.default_rng(5)
     luma, chroma = (rng.integers(0, 256, s).astype(np.uint8) for s in ((1, 1, 96, 208), (1, 2, 48, 104)))
     last = torch.from_numpy(luma) / 255.0, torch.from_numpy(chroma) / 255.0
@@ -56,6 +59,11 @@ def test_what_blocks_read_is_smoothed() -> None:
             part = [softened(last, s, vectors, shown) for s in (SOFT, BLURRED)]
             one, other = (compensate([last, last, *planes], vectors) for planes in (whole, part))
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        last = torch.from_numpy(luma), torch.from_numpy(chroma)
+        parts = [softened(last, s, vectors) for s in (SOFT, BLURRED)]
+        wholes = [softened(last, s) for s in (SOFT, BLURRED)]
+        one, other = (compensate([last, last, *planes], vectors) for planes in (wholes, parts))
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 @pytest.mark.parametrize("level", [0, 255])

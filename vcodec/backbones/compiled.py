@@ -1,4 +1,4 @@
-"""Motion compensation of bytes, compiled for this CPU: tensor operations are slower, memory being slower than arithmetic.
+"""Motion compensation of bytes, compiled for this CPU: in tensors it is slower, memory being slower than arithmetic.
 
 Its twin in tensors (compensation.py) serves other devices, and gives the same integers; a test compares the two.  Numba
 compiles at the first call on a machine and keeps the result beside this file (or in its cache folder), and lets go of
@@ -15,7 +15,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.backbones.patches import LANES, add_shares, moved, put
+from vcodec.backbones.instructions import LANES
+from vcodec.backbones.patches import add_shares, moved, put
 from vcodec.loops import KEPT
 
 __all__ = ["compilable", "overlapped"]
@@ -63,6 +64,12 @@ def _meant(name: int) -> tuple[int, int, int]:
     return name >> (_FAR + _SOURCES), across, name & ((1 << _SOURCES) - 1)
 
 
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _inside(first: int, count: int, around: int, size: int) -> bool:
+    """Whether so many samples, and those around them, are among those that there are."""
+    return first >= around and first + count + around <= size
+
+
 @njit(cache=KEPT, nogil=True)
 def _alike(name: Ints, at: int, pitch: int, most: int) -> int:
     """How many blocks from one on, side by side, have its vector and have nothing else around them."""
@@ -83,7 +90,7 @@ def _widened_run(out: Shorts, to: int, flat: Bytes, at: int, pitch: int, rows: i
             goal[c] = np.int16(flat[np.uint64(first + c)]) << 5
 
 
-@njit(cache=KEPT, nogil=True, forceinline=True)
+@njit(cache=KEPT, nogil=True)
 def _overlap(
     flat: Bytes,
     begins: Ints,
@@ -96,105 +103,98 @@ def _overlap(
     whole: Count,
     part: Count,
 ) -> None:
-    """Planes flat, begins [S], vectors [B,2,h,w], source [B,h,w], taps [phases·block], shares [4·8·block].
+    """Planes flat, begins [S], vectors [B,2,h,w], source [B,h,w], taps and shorts [phases·block], shares [4·8·block].
 
     flat is the first reference, from which the others begin so many samples away, wherever they lie in memory: planes
     [B,n,H,W], as out, n of them under one vector, whose rows of a block make LANES together.
     """
     block, half, bits = len(whole), len(part), 2 if len(whole) == 8 else 3  # of a phase
-    mask, size, wide = (1 << bits) - 1, LANES * len(whole), 2 * len(whole) - 1
+    mask, size, wide = (1 << bits) - 1, LANES * len(whole), 2 * len(whole)
     together, high, width = out.shape[1:]
     h, w = source.shape[1:]
     shown, apart, line = out.reshape(-1), high * width, w + 2
-    # its own patch, a neighbour's, and what they make together
-    room, edge = np.empty(3 * size, np.int16), np.empty(together * wide * wide + 1, np.uint8)
+    # patches: its own, those by the vectors to the left and right, above or below; and what they make together
+    room, summed = np.empty(5 * size, np.int16), 4 * size
+    edge = np.empty(together * wide * wide + 1, np.uint8)
     edge_begins = edge.ctypes.data - flat.ctypes.data
-    names = np.empty((h + 2, line), np.int64)
-    name, around = names.reshape(-1), np.array([0, -line, line, -1, 1])
+    names, around = np.empty((h + 2, line), np.int64), np.array([0, -1, 1, -line, line])
+    name = names.reshape(-1)
     for b in range(len(source)):
         frame = b * together * apart
         _name(vectors[b], source[b], names)
         for y in range(h):
             x = 0
             while x < w:
-                i, goal, mixed = (y + 1) * line + x + 1, frame + y * block * width + x * block, 0
-                for side in range(5):  # itself, and those above, below, to the left and to the right
-                    other = name[i + around[side]]
-                    if side and other == name[i]:
+                i, goal, shows = (y + 1) * line + x + 1, frame + y * block * width + x * block, 0
+                own = name[i]
+                vy, vx, s = _meant(own)
+                if not (vy & mask or vx & mask):
+                    top, left = y * block + (vy >> bits), x * block + (vx >> bits)
+                    if min(top, left, high - block - top) >= 0:
+                        n = _alike(name, i, line, min(w - x, (width - left) // block))
+                        for k in range(together if n else 0):
+                            at = begins[s] + frame + k * apart + top * width + left
+                            _widened_run(shown, goal + k * apart, flat, at, width, block, n * block)
+                        if n:
+                            x += n
+                            continue
+                for side in range(5):
+                    other, far = name[i + around[side]], half if side == 4 else 0
+                    if side and other == own:
                         continue
-                    vy, vx, s = _meant(other)
-                    short = side == 1 or side == 2
-                    rows, far, dy, dx = half if short else block, half if side == 2 else 0, vy & mask, vx & mask
-                    top, left = y * block + far + (vy >> bits), x * block + (vx >> bits)
-                    up, aside = half if dy else 0, half if dx else 0  # samples that filters read around
-                    at, pitch, between = begins[s] + frame, width, apart
-                    if top < up or left < aside or top + rows + up > high or left + block + aside >= width + (not dx):
-                        for n in range(together):
-                            begin, to = at + n * apart, n * wide * wide
-                            _around(flat, begin, high, width, top - half + 1, left - half + 1, wide, edge, to)
-                        at, pitch, between = edge_begins + (half - 1) * (wide + 1), wide, wide * wide
+                    given = min(side, 3) * size
+                    if side > 1 and other == name[i - 1]:
+                        given = size + far * LANES  # of the patch to the left
+                    elif side > 2 and other == name[i + 1]:
+                        given = 2 * size + far * LANES
                     else:
-                        at += top * width + left
-                        if side == 0 and not dx and not dy:
-                            n = _alike(name, i, line, min(w - x, (width - left) // block))
-                            if n > 1:
-                                for k in range(together):
-                                    _widened_run(shown, goal + k * apart, flat, at + k * apart, width, block, n * block)
-                                x += n - 1
-                                mixed = -1
-                                break
-                    if short:
-                        moved(room, size, flat, at, pitch, between, taps, shorts, dy, dx, whole, part)
-                    else:
-                        moved(room, size if side else 0, flat, at, pitch, between, taps, shorts, dy, dx, whole, whole)
-                    if side and not mixed:
+                        vy, vx, s = _meant(other)
+                        dy, dx, rows = vy & mask, vx & mask, half if side > 2 else block
+                        top, left = y * block + far + (vy >> bits), x * block + (vx >> bits)
+                        at, pitch, between = begins[s] + frame, width, apart
+                        cols = block + (dx > 0)  # filters across read one sample more
+                        if _inside(top, rows, half * (dy > 0), high) and _inside(left, cols, half * (dx > 0), width):
+                            at += top * width + left
+                        else:
+                            for k in range(together):
+                                first, to = at + k * apart, k * wide * wide
+                                _around(flat, first, high, width, top - half, left - half, wide, edge, to)
+                            at, pitch, between = edge_begins + half * (wide + 1), wide, wide * wide
+                        if side > 2:
+                            moved(room, given, flat, at, pitch, between, taps, shorts, dy, dx, whole, part)
+                        else:
+                            moved(room, given, flat, at, pitch, between, taps, shorts, dy, dx, whole, whole)
+                    if side and not shows:
+                        shows = summed
                         for k in range(size):
-                            room[2 * size + k] = room[k]
-                        mixed = 1
-                    share = (side - 1) * size
-                    if short:
-                        add_shares(room, 2 * size + far * LANES, far * LANES, size, shares, share, part)
+                            room[summed + k] = room[k]
+                    share, far = (side - 1) * size, far * LANES
+                    if side > 2:
+                        add_shares(room, summed + far, far, given, shares, share, part)
                     elif side:
-                        add_shares(room, 2 * size, 0, size, shares, share, whole)
-                if mixed >= 0:
-                    put(shown, goal, width, apart, room, 2 * size * mixed, whole)
+                        add_shares(room, summed, 0, given, shares, share, whole)
+                put(shown, goal, width, apart, room, shows, whole)
                 x += 1
 
 
-@njit(cache=KEPT, nogil=True)
-def _overlap_luma(
-    flat: Bytes, begins: Ints, vectors: Ints, source: Ints, taps: Signed, shorts: Shorts, shares: Shorts, out: Shorts
-) -> None:
-    _overlap(flat, begins, vectors, source, taps, shorts, shares, out, _EIGHT, _FOUR)
-
-
-@njit(cache=KEPT, nogil=True)
-def _overlap_chroma(
-    flat: Bytes, begins: Ints, vectors: Ints, source: Ints, taps: Signed, shorts: Shorts, shares: Shorts, out: Shorts
-) -> None:
-    _overlap(flat, begins, vectors, source, taps, shorts, shares, out, _FOUR, _TWO)
-
-
 def _shares(upper: Shorts) -> Shorts:
-    """What blocks above, below, to the left and to the right weigh, over 2¹⁵, as lanes lie: flat, of four whole blocks.
+    """What blocks to the left and right, above and below weigh, over 2¹⁵: flat, of four patches.
 
-    upper [block/2,block], over 64: of the block above, in the half beside it.
+    upper [block/2,block], over 64: of the block above, in the half beside it; elsewhere nothing.
     """
-    half, block = upper.shape
     nothing = np.zeros_like(upper)
     left, right = np.concatenate([upper, nothing]).T, np.concatenate([nothing, upper[::-1]]).T
-    sides = [np.concatenate([upper, nothing]), np.concatenate([upper[::-1], nothing]), left, right]
-    return (np.stack([np.tile(side, LANES // block) for side in sides]) << 9).reshape(-1)
+    sides = left, right, np.concatenate([upper, nothing]), np.concatenate([upper[::-1], nothing])
+    return (np.stack([np.tile(side, LANES // len(left)) for side in sides]) << 9).reshape(-1)
 
 
-def overlapped(
-    planes: Sequence[Bytes], vectors: Ints, source: Ints, taps: Shorts, upper: Shorts, out: Shorts
-) -> None:
+def overlapped(planes: Sequence[Bytes], vectors: Ints, source: Ints, taps: Shorts, upper: Shorts, out: Shorts) -> None:
     """Blocks of references [B,n,H,W], each by its vector [B,2,h,w] in 1/len(taps) samples: out [B,n,H,W].
 
     source [B,h,w]: which reference; taps [phases,block] over 64; upper [block/2,block] over 64: weights of the block
     above.  n is LANES // block: 1 for luma, 2 for chroma.
     """
     begins = np.array([plane.ctypes.data - planes[0].ctypes.data for plane in planes])
-    loop = _overlap_luma if taps.shape[1] == len(_EIGHT) else _overlap_chroma
-    loop(planes[0].reshape(-1), begins, vectors, source, taps.astype(np.int8).reshape(-1), taps.reshape(-1), _shares(upper), out)
+    filters = taps.astype(np.int8).reshape(-1), taps.reshape(-1)
+    sizes = (_EIGHT, _FOUR) if taps.shape[1] == len(_EIGHT) else (_FOUR, _TWO)
+    _overlap(planes[0].reshape(-1), begins, vectors, source, *filters, _shares(upper), out, *sizes)

@@ -11,81 +11,26 @@ more than it has taps for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from vcodec.backbones.instructions import BYTES, HERE, INT, LANES, PLAIN, ROWS, SUMS, Operations, constant, order
 from vcodec.products import everywhere, in_pairs
 
-__all__ = ["LANES", "add_shares", "add_shares_plainly", "moved", "moved_plainly", "put"]
+__all__ = ["add_shares", "add_shares_plainly", "moved", "moved_plainly", "put"]
 
-LANES = 8
 _TWO = 2 * LANES
-_BYTE, _SHORT, _INT = (ir.IntType(n) for n in (8, 16, 32))
-_ROW, _ROWS, _SUMS = ir.VectorType(_SHORT, LANES), ir.VectorType(_SHORT, _TWO), ir.VectorType(_INT, LANES)
-_BYTES = ir.VectorType(_BYTE, 2 * _TWO)
-_HERE = bool(get_host_cpu_features().get("avx2"))
-
-Operation = Callable[[Any, Any, Any], Any]  # code for one, of a builder and two vectors
-
-
-class Operations(NamedTuple):
-    """What a CPU may have an instruction for that LLVM does not find."""
-
-    byte_pairs: Operation  # x[2i] · w[2i] + x[2i + 1] · w[2i + 1] in 16 bits, of bytes and signed bytes
-    share: Operation  # (a · b + 2¹⁴) >> 15
-    packed: Operation  # halves of two rows each, left and right ones, 32 bits -> the rows, 16 bits: they fit
-
-
-def _order(places: list[int]) -> Any:
-    return ir.Constant(ir.VectorType(_INT, len(places)), places)
-
-
-def _constant(kind: Any, value: int) -> Any:
-    return ir.Constant(kind, [value] * kind.count)
+_BYTE, _SHORT = ir.IntType(8), ir.IntType(16)
+_ROW = ir.VectorType(_SHORT, LANES)
 
 
 def _beside(builder: Any, one: Any, other: Any) -> Any:
     """Two vectors as one."""
-    return builder.shuffle_vector(one, other, _order(list(range(2 * one.type.count))))
-
-
-def _native(name: str, out: Any, given: Any) -> Operation:
-    kind = ir.FunctionType(out, [given, given])
-    return lambda builder, a, b: builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [a, b])
-
-
-def _byte_pairs(builder: Any, x: Any, weights: Any) -> Any:
-    out = _constant(_ROWS, 0)
-    for first in range(2):
-        every = _order(list(range(first, x.type.count, 2)))
-        a, b = (builder.shuffle_vector(v, v, every) for v in (x, weights))
-        out = builder.add(out, builder.mul(builder.zext(a, _ROWS), builder.sext(b, _ROWS)))
-    return out
-
-
-def _share(builder: Any, a: Any, b: Any) -> Any:
-    wide = ir.VectorType(_INT, _TWO)
-    product = builder.add(builder.mul(builder.sext(a, wide), builder.sext(b, wide)), _constant(wide, 1 << 14))
-    return builder.trunc(builder.ashr(product, _constant(wide, 15)), _ROWS)
-
-
-def _packed(builder: Any, left: Any, right: Any) -> Any:
-    places = [4 * row + i + half for row in range(2) for half in (0, LANES) for i in range(4)]
-    return builder.trunc(builder.shuffle_vector(left, right, _order(places)), _ROWS)
-
-
-PLAIN = Operations(_byte_pairs, _share, _packed)
-NATIVE = Operations(
-    _native("llvm.x86.avx2.pmadd.ub.sw", _ROWS, _BYTES),
-    _native("llvm.x86.avx2.pmul.hr.sw", _ROWS, _ROWS),
-    _native("llvm.x86.avx2.packssdw", _ROWS, _SUMS),
-)
+    return builder.shuffle_vector(one, other, order(list(range(2 * one.type.count))))
 
 
 class _Code:
@@ -93,20 +38,21 @@ class _Code:
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
         self.builder, self.args = builder, args
-        self._made = [
-            context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else None
-            for kind, value in zip(signature.args, args, strict=True)
-        ]
+        self._data = {
+            i: context.make_array(kind)(context, builder, args[i]).data
+            for i, kind in enumerate(signature.args)
+            if isinstance(kind, types.Array)
+        }
 
     def on(self, at: Any, count: int) -> Any:
         return self.builder.add(at, ir.Constant(at.type, count))
 
     def loaded(self, array: int, at: Any, kind: Any) -> Any:
-        place = self.builder.gep(self._made[array].data, [at])
+        place = self.builder.gep(self._data[array], [at])
         return self.builder.load(self.builder.bitcast(place, kind.as_pointer()), align=1)
 
     def stored(self, value: Any, array: int, at: Any) -> None:
-        place = self.builder.gep(self._made[array].data, [at])
+        place = self.builder.gep(self._data[array], [at])
         self.builder.store(value, self.builder.bitcast(place, value.type.as_pointer()), align=1)
 
 
@@ -117,22 +63,24 @@ class _Bytes:
         self._code, self._array, self._at, self._pitch, self._apart, self._size = code, array, at, pitch, apart, size
         self._known: dict[int, Any] = {}
 
-    def row(self, number: int, samples: int, more: int = 0) -> Any:
+    def row(self, number: int, samples: int) -> Any:
         """So many bytes of a row: of each plane, where there are two, half as many."""
         code, b = self._code, self._code.builder
         at = b.add(self._at, b.mul(self._pitch, ir.Constant(self._pitch.type, number)))
         part = ir.VectorType(_BYTE, samples * self._size // LANES)
         found = code.loaded(self._array, at, part)
-        return found if self._size == LANES else _beside(b, found, code.loaded(self._array, b.add(at, self._apart), part))
+        if self._size == LANES:
+            return found
+        return _beside(b, found, code.loaded(self._array, b.add(at, self._apart), part))
 
     def across(self, number: int, weights: list[Any], operations: Operations) -> Any:
         """Sums of a row and the next."""
-        b, size, total = self._code.builder, self._size, _constant(_ROWS, 0)
+        b, size, total = self._code.builder, self._size, constant(ROWS, 0)
         both = _beside(b, self.row(number, _TWO), self.row(number + 1, _TWO))
         starts = range(0, 2 * _TWO, 2 * size)  # of what there is of each row and plane
         for t, weight in enumerate(weights):
             places = [start + i + 2 * t + n for start in starts for i in range(size) for n in range(2)]
-            pairs = b.shuffle_vector(both, both, _order(places))
+            pairs = b.shuffle_vector(both, both, order(places))
             total = b.add(total, operations.byte_pairs(b, pairs, weight))
         return total
 
@@ -142,7 +90,7 @@ class _Bytes:
 
     def _in_turn(self, number: int) -> Any:
         one, other = self._read(number), self._read(number + 1)
-        return self._code.builder.shuffle_vector(one, other, _order([i + n for i in range(LANES) for n in (0, LANES)]))
+        return self._code.builder.shuffle_vector(one, other, order([i + n for i in range(LANES) for n in (0, LANES)]))
 
     def _read(self, number: int) -> Any:
         if number not in self._known:
@@ -172,13 +120,13 @@ class _Move:
         b, out = self._builder, []
         for t in range(0, self._size, 2):
             two = self._code.loaded(6, self._code.on(self._first(phase), t), _SHORT)
-            one = b.insert_element(ir.Constant(_ROWS, ir.Undefined), two, ir.Constant(_INT, 0))
-            out.append(b.bitcast(b.shuffle_vector(one, one, _order([0] * _TWO)), _BYTES))
+            one = b.insert_element(ir.Constant(ROWS, ir.Undefined), two, ir.Constant(INT, 0))
+            out.append(b.bitcast(b.shuffle_vector(one, one, order([0] * _TWO)), BYTES))
         return out
 
     def _shorts(self, phase: Any) -> list[Any]:
         first, code = self._first(phase), self._code
-        return [everywhere(self._builder, code.loaded(7, code.on(first, t), _INT)) for t in range(0, self._size, 2)]
+        return [everywhere(self._builder, code.loaded(7, code.on(first, t), INT)) for t in range(0, self._size, 2)]
 
     def _first(self, phase: Any) -> Any:
         return self._builder.mul(phase, ir.Constant(phase.type, self._size))
@@ -187,13 +135,13 @@ class _Move:
         self._code.stored(rows, 0, self._code.on(self._code.args[1], LANES * number))
 
     def _store_halved(self, sums: Any, number: int) -> None:
-        one = _constant(_ROWS, 1)
+        one = constant(ROWS, 1)
         self._store(self._builder.ashr(self._builder.add(sums, one), one), number)
 
     def nowhere(self) -> None:
         given, b = self._given(0, 0), self._builder
         for r in range(self._rows):
-            self._store(b.shl(b.zext(given.row(r, LANES), _ROW), _constant(_ROW, 5)), r)
+            self._store(b.shl(b.zext(given.row(r, LANES), _ROW), constant(_ROW, 5)), r)
 
     def across(self) -> None:
         given, weights = self._given(0, self._before), self._taps(self._code.args[9])
@@ -204,7 +152,7 @@ class _Move:
         given, weights, b = self._given(self._before, 0), self._taps(self._code.args[8]), self._builder
         pairs = [given.pairs(r) for r in range(0, self._rows + self._size - 2, 2)]
         for r in range(0, self._rows, 2):
-            total = _constant(_ROWS, 0)
+            total = constant(ROWS, 0)
             for weight, pair in zip(weights, pairs[r // 2 :], strict=False):
                 total = b.add(total, self._operations.byte_pairs(b, pair, weight))
             self._store_halved(total, r)
@@ -214,12 +162,12 @@ class _Move:
         weights, below = self._taps(self._code.args[9]), self._shorts(self._code.args[8])
         last = self._rows + self._size - 3  # but one row: the next is the last
         lines = [given.across(r, weights, self._operations) for r in (*range(0, last, 2), last)]
-        halves = [_halves_in_turn(b, *lines[i : i + 2], i == len(lines) - 2) for i in range(len(lines) - 1)]
+        halves = [_in_halves(b, *pair, i == len(lines) - 2) for i, pair in enumerate(pairwise(lines))]
         for r in range(0, self._rows, 2):
-            sums = [_constant(_SUMS, 64)] * 2
+            sums = [constant(SUMS, 64)] * 2
             for weight, pairs in zip(below, halves[r // 2 :], strict=False):
                 sums = [b.add(s, in_pairs(b, p, weight)) for s, p in zip(sums, pairs, strict=True)]
-            left, right = (b.ashr(s, _constant(_SUMS, 7)) for s in sums)
+            left, right = (b.ashr(s, constant(SUMS, 7)) for s in sums)
             self._store(self._operations.packed(b, left, right), r)
 
 
@@ -263,16 +211,16 @@ def _moved(operations: Operations) -> Any:
     return typed
 
 
-def _halves_in_turn(builder: Any, one: Any, other: Any, overlapping: bool) -> list[Any]:
+def _in_halves(builder: Any, one: Any, other: Any, overlapping: bool) -> list[Any]:
     """Left and right halves of rows r and r + 1 in turn, and of r + 1 and r + 2, of two vectors of two rows each.
 
     The second begins with row r + 2, or r + 1 if overlapping.
     """
     if not overlapping:
-        other = builder.shuffle_vector(one, other, _order(list(range(LANES, LANES + _TWO))))
+        other = builder.shuffle_vector(one, other, order(list(range(LANES, LANES + _TWO))))
     starts = [[row + half for row in (0, LANES)] for half in (0, 4)]
     orders = [[start + i + n for start in half for i in range(4) for n in (0, _TWO)] for half in starts]
-    return [builder.shuffle_vector(one, other, _order(order)) for order in orders]
+    return [builder.shuffle_vector(one, other, order(places)) for places in orders]
 
 
 def _put(typing_context: Any, out: Any, to: Any, pitch: Any, apart: Any, x: Any, at: Any, size: Any) -> Any:
@@ -283,7 +231,7 @@ def _put(typing_context: Any, out: Any, to: Any, pitch: Any, apart: Any, x: Any,
         for r in range(size.count):
             row, goal = code.loaded(4, code.on(args[5], LANES * r), _ROW), to
             for i in range(0, LANES, size.count):
-                code.stored(builder.shuffle_vector(row, row, _order(list(range(i, i + size.count)))), 0, goal)
+                code.stored(builder.shuffle_vector(row, row, order(list(range(i, i + size.count)))), 0, goal)
                 goal = builder.add(goal, args[3])
             to = builder.add(to, args[2])
         return context.get_dummy_value()
@@ -292,17 +240,15 @@ def _put(typing_context: Any, out: Any, to: Any, pitch: Any, apart: Any, x: Any,
 
 
 def _add_shares(operations: Operations) -> Any:
-    def typed(
-        typing_context: Any, out: Any, to: Any, own: Any, other: Any, shares: Any, first: Any, rows: Any
-    ) -> Any:
+    def typed(typing_context: Any, out: Any, to: Any, own: Any, other: Any, shares: Any, first: Any, rows: Any) -> Any:
         """out[to + i] += (shares[first + i] · (out[other + i] − out[own + i]) + 2¹⁴) >> 15, so many rows of eight."""
 
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             code = _Code(context, builder, signature, args)
             for i in range(0, LANES * rows.count, _TWO):
                 to, own, other = (code.on(at, i) for at in args[1:4])
-                held, mine, theirs = (code.loaded(0, at, _ROWS) for at in (to, own, other))
-                share = code.loaded(4, code.on(args[5], i), _ROWS)
+                held, mine, theirs = (code.loaded(0, at, ROWS) for at in (to, own, other))
+                share = code.loaded(4, code.on(args[5], i), ROWS)
                 code.stored(builder.add(held, operations.share(builder, builder.sub(theirs, mine), share)), 0, to)
             return context.get_dummy_value()
 
@@ -313,7 +259,7 @@ def _add_shares(operations: Operations) -> Any:
 
 # to loops they are functions of the values that a signature's types stand for
 put: Any = intrinsic(_put)
+moved: Any = intrinsic(_moved(HERE))
+add_shares: Any = intrinsic(_add_shares(HERE))
 moved_plainly: Any = intrinsic(_moved(PLAIN))
 add_shares_plainly: Any = intrinsic(_add_shares(PLAIN))
-moved: Any = intrinsic(_moved(NATIVE)) if _HERE else moved_plainly
-add_shares: Any = intrinsic(_add_shares(NATIVE)) if _HERE else add_shares_plainly

@@ -34,7 +34,6 @@ _PRIOR = (2.5, 0.5, 0.15, 0.15)  # of each source, beside its four neighbours': 
 _BITS = np.array([[math.log2((4 + sum(_PRIOR)) / (n + p)) for n in range(5)] for p in _PRIOR])
 _LITTLE = 3.0  # bits: what costs no more to code is left as it is
 _TURNS = 2
-_TOP = np.float32(255.0)
 _BESIDE: Any = np.int64(1)  # a plain number would have a loop compiled for itself
 _TILE = (16, 64)  # samples that are smoothed together
 
@@ -75,10 +74,10 @@ def softened(
     vectors: Tensor | None = None,
     shown: tuple[Bytes, Bytes] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Planes [B,1,H,W], [B,2,H/2,W/2] in 0..1 of the last frame -> of SOFT or BLURRED.
+    """Planes [B,1,H,W], [B,2,H/2,W/2] of the last frame, in bytes or in 0..1 -> of SOFT or BLURRED, alike.
 
     vectors [1,3,H/8,W/8]: only what blocks of this source read is needed then, and that is of the edge where a vector
-    leads farther out than compensation goes.  shown: the planes in bytes, [H,W] and [2,H/2,W/2], where they are known.
+    leads farther out than compensation goes.  shown: planes in 0..1 as bytes, [H,W] and [2,H/2,W/2], where known.
     """
     needed = None
     if vectors is not None and len(vectors) == 1:
@@ -89,13 +88,19 @@ def softened(
 
 
 def _softened(planes: Tensor, shown: Bytes | None, source: int, vectors: Ints | None, block: int) -> Tensor:
-    levels = (planes.detach() * 255.0 + 0.5).to(torch.uint8).cpu().contiguous().numpy() if shown is None else shown
-    out, (h, w) = np.empty(tuple(planes.shape), np.float32), planes.shape[-2:]
+    levels = _levels(planes).cpu().contiguous().numpy() if shown is None else shown
+    out, (h, w) = np.empty(tuple(planes.shape), np.uint8), planes.shape[-2:]
     wanted = np.full((-(-h // _TILE[0]), -(-w // _TILE[1])), vectors is None)
     if vectors is not None:
         _reached(vectors, source, block, (h, w), wanted)
     _soften(levels.reshape(-1, h, w), source, wanted, out.reshape(-1, h, w))
-    return torch.from_numpy(out).to(planes.device, planes.dtype)
+    made = torch.from_numpy(out)
+    return (made if planes.dtype == torch.uint8 else made / 255.0).to(planes.device, planes.dtype)
+
+
+def _levels(planes: Tensor) -> Tensor:
+    """Planes in bytes."""
+    return planes if planes.dtype == torch.uint8 else (planes.detach() * 255.0 + 0.5).to(torch.uint8)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -116,8 +121,8 @@ def _reached(vectors: Ints, source: int, block: int, shape: tuple[int, int], out
 
 
 @njit(cache=KEPT, nogil=True)
-def _soften(planes: Bytes, source: int, wanted: npt.NDArray[np.bool_], out: Floats) -> None:
-    """As ``smoothed``, planes [n,h,w], edges repeated: out, levels / 255, in the tiles wanted.
+def _soften(planes: Bytes, source: int, wanted: npt.NDArray[np.bool_], out: Bytes) -> None:
+    """As ``smoothed``, planes [n,h,w], edges repeated: out, in the tiles wanted.
 
     In floats, which hold these integers and are found many at a time; rows of a tile stand one behind the other, and
     filters run over all of them at once.
@@ -143,13 +148,11 @@ def _soften(planes: Bytes, source: int, wanted: npt.NDArray[np.bool_], out: Floa
                             line[c] = row[min(max(left + c, 0), w - 1)]
                 _binomial(wide, _BESIDE, source, across[REACH:-REACH])
                 _binomial(across, pitch, source, wide[REACH * pitch : -REACH * pitch])
-                for c in range(len(wide)):
-                    wide[c] = np.float32(np.int32((wide[c] + np.float32(2048.0)) * np.float32(1 / 4096))) / _TOP
                 right = min(left + pitch - REACH, w)
                 for r in range(REACH, min(high - REACH, h - top)):
                     line, goal = wide[r * pitch + REACH :], out[n, top + r, left + REACH : right]
                     for c in range(len(goal)):
-                        goal[c] = line[c]
+                        goal[c] = np.uint8(np.int32((line[c] + np.float32(2048.0)) * np.float32(1 / 4096)))
 
 
 @njit(cache=KEPT, nogil=True)

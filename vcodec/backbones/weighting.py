@@ -4,7 +4,7 @@
 
 Weights are four integers (gain, and offsets of Y, U and V in half 8-bit levels), one set for a whole reference:
 cameras change their exposure, scenes fade.  The encoder fits them to means of 8×8 blocks; blocks that moved fall out of
-the fit.
+the fit.  Bytes give bytes, rounded once, half up, the same on every machine.
 """
 
 from __future__ import annotations
@@ -38,10 +38,24 @@ def weighted(luma: Tensor, chroma: Tensor, weights: Tensor) -> tuple[Tensor, Ten
     """Planes [B,1,H,W], [B,2,H/2,W/2] under weights [B,4]."""
     if not weights.any():
         return luma, chroma
+    if luma.dtype == torch.uint8:
+        return _weighted_bytes(luma, chroma, weights)
     w = weights.to(luma.dtype)[:, :, None, None]
     gain = 1.0 + w[:, :1] / GAIN_ONE
     bright = (luma * gain + w[:, 1:2] * HALF_LEVEL).clamp_(0, 1)
     return bright, ((chroma - 0.5) * gain + 0.5 + w[:, 2:] * HALF_LEVEL).clamp_(0, 1)
+
+
+def _weighted_bytes(luma: Tensor, chroma: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    w = weights.to(torch.int32)[:, :, None, None]
+    gain = GAIN_ONE + w[:, :1]
+    bright = luma.to(torch.int32) * gain + (64 * w[:, 1:2] + 64)
+    colour = chroma.to(torch.int32) * (2 * gain) + (255 * (GAIN_ONE - gain) + 128 * w[:, 2:] + 128)  # from the centre
+    return _bytes(bright >> 7), _bytes(colour >> 8)
+
+
+def _bytes(levels: Tensor) -> Tensor:
+    return levels.clamp_(0, 255).to(torch.uint8)
 
 
 def fitted(now: tuple[Tensor, Tensor], references: Sequence[tuple[Tensor, Tensor]], price: float) -> Tensor:

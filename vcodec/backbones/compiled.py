@@ -71,17 +71,6 @@ def _inside(first: int, count: int, around: int, size: int) -> bool:
 
 
 @njit(cache=KEPT, nogil=True)
-def _alike(name: Ints, at: int, pitch: int, most: int) -> int:
-    """How many blocks from one on, side by side, have its vector and have nothing else around them."""
-    n = 0
-    while n < most and name[at + n - pitch] == name[at] and name[at + n + pitch] == name[at]:
-        if name[at + n + 1] != name[at] or name[at + n - 1] != name[at]:
-            break
-        n += 1
-    return n
-
-
-@njit(cache=KEPT, nogil=True)
 def _widened_run(out: Shorts, to: int, flat: Bytes, at: int, pitch: int, rows: int, cols: int) -> None:
     """Rows of bytes in parts of a level."""
     for r in range(rows):
@@ -128,17 +117,22 @@ def _overlap(
                 i, goal, shows = (y + 1) * line + x + 1, frame + y * block * width + x * block, 0
                 own = name[i]
                 vy, vx, s = _meant(own)
-                if not (vy & mask or vx & mask):
-                    top, left = y * block + (vy >> bits), x * block + (vx >> bits)
-                    if min(top, left, high - block - top) >= 0:
-                        n = _alike(name, i, line, min(w - x, (width - left) // block))
-                        for k in range(together if n else 0):
-                            at = begins[s] + frame + k * apart + top * width + left
-                            _widened_run(shown, goal + k * apart, flat, at, width, block, n * block)
-                        if n:
-                            x += n
-                            continue
-                for side in range(5):
+                top, left = y * block + (vy >> bits), x * block + (vx >> bits)
+                most, n = min(w - x, (width - left) // block), 0
+                if vy & mask or vx & mask or min(top, left, high - block - top) < 0:
+                    most = 1
+                # blocks from here on that have this vector and nothing else around them
+                while n < most and name[i + n - line] == own and name[i + n + line] == own:
+                    if name[i + n - 1] != own or name[i + n + 1] != own:
+                        break
+                    n += 1
+                if n > 1:
+                    for k in range(together):
+                        at = begins[s] + frame + k * apart + top * width + left
+                        _widened_run(shown, goal + k * apart, flat, at, width, block, n * block)
+                    x += n
+                    continue
+                for side in range(1 if n else 5):
                     other, far = name[i + around[side]], half if side == 4 else 0
                     if side and other == own:
                         continue

@@ -12,7 +12,7 @@ from numba import njit
 from torch import Tensor
 
 from vcodec.backbones import compensation, patches
-from vcodec.backbones.compensation import CHROMA_TAPS, LUMA_TAPS, PARTS, SHARES, clamped, compensate
+from vcodec.backbones.compensation import CHROMA_TAPS, LUMA_TAPS, SHARES, clamped, compensate
 
 Ints = npt.NDArray[np.int64]
 Planes = tuple[Tensor, Tensor]

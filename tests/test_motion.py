@@ -19,7 +19,7 @@ from vcodec.backbones.differences import unit_of
 from vcodec.backbones.layers import pack_yuv420
 from vcodec.backbones.lookahead import Advice, look_ahead, rough_motion
 from vcodec.backbones.motion import Reference
-from vcodec.backbones.qae import CHROMA_WEIGHT, KEY_WORTH, QAE, QAEConfig
+from vcodec.backbones.qae import CHROMA_WEIGHT, KEY_WORTH, QAE, QAEConfig, in_floats
 from vcodec.grain import GRAINS, RANGE, rounded
 from vcodec.scale import FLATNESSES, LAMBDA, USUAL
 
@@ -258,12 +258,13 @@ def test_chroma_is_worth_its_share_of_errors() -> None:
     shown = model.encode_advised(pack_yuv420(luma, chroma)[:, :, None], None, 16, None)[0]
     assert (shown.weight[:, 64:] == CHROMA_WEIGHT * KEY_WORTH).all()
     state = model.decode(shown, None, 16)[1]
-    noisy = state.luma + 10 / 255, state.chroma + torch.tensor([10.0, 2.8]).view(1, 2, 1, 1) / 255
+    luma, chroma = in_floats((state.luma, state.chroma))
+    noisy = luma + 10 / 255, chroma + torch.tensor([10.0, 2.8]).view(1, 2, 1, 1) / 255
     clip = pack_yuv420(*noisy)[:, :, None]
     for before, wanted in (
         (None, (3.0, 3.0)),
         (noisy, (3.0, 0.45 * 100 / 7.84)),
-        ((noisy[0], state.chroma), (8.0, 8.0)),
+        ((noisy[0], chroma), (8.0, 8.0)),
     ):
         advice = Advice(None, torch.ones(1, 1, 4, 4), False, False, before)
         weight = model.encode_advised(clip, state, 16, advice)[0].weight[0, :, 0, 0]

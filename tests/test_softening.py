@@ -30,13 +30,9 @@ def plain(plane: npt.NDArray[np.uint8], source: int) -> npt.NDArray[np.uint8]:
 
 @pytest.mark.parametrize("source", [SOFT, BLURRED])
 def test_planes_are_smoothed_as_defined(source: int) -> None:
-    """Luma and chroma alike, in floats and bytes; what the search makes of a block is what decoding makes of it."""
+    """Luma and chroma alike; what the search makes of a block is what decoding makes of it."""
     rng = np.random.default_rng(source)
     luma, chroma = (rng.integers(0, 256, (1, n, 32, 48)).astype(np.uint8) for n in (1, 2))
-    shown = softened((torch.from_numpy(luma) / 255.0, torch.from_numpy(chroma) / 255.0), source)
-    for before, after in zip((luma, chroma), shown, strict=True):
-        for plane, to in zip(before[0], after[0], strict=True):
-            assert ((to * 255).round().numpy() == plain(plane, source)).all()
     for before, after in zip((luma, chroma), softened((torch.from_numpy(luma), torch.from_numpy(chroma)), source)):
         assert after.dtype == torch.uint8
         assert all((to.numpy() == plain(one, source)).all() for one, to in zip(before[0], after[0], strict=True))
@@ -46,19 +42,13 @@ def test_planes_are_smoothed_as_defined(source: int) -> None:
 
 
 def test_what_blocks_read_is_smoothed() -> None:
-    """Under vectors, from floats or bytes, compensation finds what whole smoothed planes would give it."""
+    """Under vectors compensation finds what whole smoothed planes would give it."""
     rng = np.random.default_rng(5)
     luma, chroma = (rng.integers(0, 256, s).astype(np.uint8) for s in ((1, 1, 96, 208), (1, 2, 48, 104)))
-    last = torch.from_numpy(luma) / 255.0, torch.from_numpy(chroma) / 255.0
     vectors = torch.from_numpy(rng.integers(-90, 91, (1, 3, 12, 26)))
     vectors[:, 2] = torch.from_numpy(rng.choice([LAST, SOFT, BLURRED], (1, 12, 26), p=[0.9, 0.05, 0.05]))
     vectors = torch.cat([clamped(vectors, 8, (96, 208)), vectors[:, 2:]], 1)
     with torch.inference_mode():
-        whole = [softened(last, s) for s in (SOFT, BLURRED)]
-        for shown in (None, (luma[0, 0], chroma[0])):
-            part = [softened(last, s, vectors, shown) for s in (SOFT, BLURRED)]
-            one, other = (compensate([last, last, *planes], vectors) for planes in (whole, part))
-            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
         last = torch.from_numpy(luma), torch.from_numpy(chroma)
         parts = [softened(last, s, vectors) for s in (SOFT, BLURRED)]
         wholes = [softened(last, s) for s in (SOFT, BLURRED)]
@@ -69,7 +59,7 @@ def test_what_blocks_read_is_smoothed() -> None:
 @pytest.mark.parametrize("level", [0, 255])
 def test_flat_planes_stay(level: int) -> None:
     """The filters add up to one, and nothing overflows."""
-    planes = torch.full((1, 1, 16, 16), level / 255.0), torch.full((1, 2, 8, 8), level / 255.0)
+    planes = tuple(torch.full(size, level, dtype=torch.uint8) for size in ((1, 1, 16, 16), (1, 2, 8, 8)))
     for source in (SOFT, BLURRED):
         assert all(torch.equal(a, b) for a, b in zip(softened(planes, source), planes, strict=True))
 

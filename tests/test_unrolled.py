@@ -96,14 +96,16 @@ def test_sources_are_those_of_decoding() -> None:
     """Blocks come from the last frame, the memory, or the last frame smoothed, as in decoding; gradients reach both."""
     torch.manual_seed(3)
 
-    def shown() -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.randint(0, 256, (2, 1, 48, 64)) / 255, torch.randint(0, 256, (2, 2, 24, 32)) / 255
+    def shown() -> tuple[torch.Tensor, ...]:
+        sizes = (2, 1, 48, 64), (2, 2, 24, 32)
+        return tuple(torch.randint(0, 256, size).to(torch.uint8) for size in sizes)
 
-    last, memory = shown(), shown()
+    levels, memory = shown(), tuple(plane / 255 for plane in shown())
+    last = tuple(plane / 255 for plane in levels)
     vectors = torch.randint(-30, 30, (2, 3, 6, 8))
     vectors[:, 2] = torch.randint(0, SOURCES, (2, 6, 8))
     vectors[:, :2] *= vectors[:, 2:] != MEMORY
-    want = compensate([last, memory, *(softened(last, s) for s in (SOFT, BLURRED))], vectors)
+    want = compensate([last, memory, *(tuple(p / 255 for p in softened(levels, s)) for s in (SOFT, BLURRED))], vectors)
     last[0].requires_grad_()
     got = Gathered()(*last, vectors, memory)
     for a, b in zip(got, want, strict=True):

@@ -24,10 +24,10 @@ from torch import Tensor
 
 from vcodec import helper
 from vcodec.backbones.compiled import overlapped
+from vcodec.backbones.exact import PARTS
 
-__all__ = ["CHROMA_TAPS", "LUMA_TAPS", "MARGIN", "OVERLAP", "PARTS", "SHARES", "clamped", "compensate"]
+__all__ = ["CHROMA_TAPS", "LUMA_TAPS", "MARGIN", "OVERLAP", "SHARES", "clamped", "compensate"]
 
-PARTS = 32  # of an 8-bit level: what predictions from bytes are in
 MARGIN = 16  # luma samples a block may reach outside the frame
 _RUN = 1024  # blocks interpolated at a time: what fits a cache
 

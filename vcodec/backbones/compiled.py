@@ -11,15 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from numba import njit
-from torch import Tensor
 
 from vcodec.backbones.instructions import LANES
 from vcodec.backbones.patches import add_shares, moved, put
 from vcodec.loops import KEPT
 
-__all__ = ["compilable", "overlapped"]
+__all__ = ["overlapped"]
 
 Bytes = npt.NDArray[np.uint8]
 Signed = npt.NDArray[np.int8]
@@ -28,12 +26,6 @@ Ints = npt.NDArray[np.int64]
 Count = tuple[int, ...]
 _FAR, _SOURCES = 28, 8  # bits of a vector's component and of a source
 _EIGHT, _FOUR, _TWO = (0,) * 8, (0,) * 4, (0,) * 2  # their lengths are known where loops are compiled
-
-
-def compilable(*planes: Tensor) -> bool:
-    """Whether loops over floats serve such planes: here, in single precision, without gradients."""
-    grad = torch.is_grad_enabled()
-    return all(p.device.type == "cpu" and p.dtype == torch.float32 and not (grad and p.requires_grad) for p in planes)
 
 
 @njit(cache=KEPT, nogil=True)

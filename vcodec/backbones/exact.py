@@ -28,6 +28,7 @@ __all__ = [
     "CENTRE",
     "HIGHEST",
     "LOWEST",
+    "PARTS",
     "SHORT",
     "ExactLayer",
     "ExactTransform",
@@ -45,8 +46,8 @@ __all__ = [
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
-_PARTS = 32  # of an 8-bit level
-_WHITE = 255 * _PARTS
+PARTS = 32  # of an 8-bit level: what predictions are in
+_WHITE = 255 * PARTS
 CENTRE = _WHITE // 2
 LOWEST, HIGHEST = CENTRE - 8192, CENTRE + 8191  # of a frame before networks see it
 SHORT = 32767
@@ -101,7 +102,7 @@ def layers_of(net: Stack) -> list[ExactLayer]:
         elif number == last:
             weight, bias = weight * (255 / 256), bias * (255 / 256)
         # beside the last sums a frame, and what rounds them to levels
-        fixed = 2.0**BELOW * (HIGHEST + _PARTS) if number == last else 0.5
+        fixed = 2.0**BELOW * (HIGHEST + PARTS) if number == last else 0.5
         bits = _finest(weight, bounds, beside * 2.0**_ACTIVE + fixed)
         whole, more = np.rint(weight * 2.0**bits), np.rint(bias * 2.0 ** (_ACTIVE + bits))
         made.append(ExactLayer(whole.astype(np.int64), more.astype(np.int64), bits))
@@ -118,7 +119,7 @@ def biases_under(layers: list[ExactLayer], offset: Tensor) -> list[Ints]:
 
 def transform_of(basis: Tensor) -> ExactTransform:
     """S [96,96,1,1] in integers."""
-    weights = basis.detach()[:, :, 0, 0].double().cpu().numpy() * (_PARTS / 2.0**_LATENT)
+    weights = basis.detach()[:, :, 0, 0].double().cpu().numpy() * (PARTS / 2.0**_LATENT)
     bits = _finest(weights, np.full((1, weights.shape[1]), float(SHORT)), 0.0)
     return ExactTransform(np.rint(weights * 2.0**bits).astype(np.int64), bits)
 
@@ -128,7 +129,7 @@ def transform_of(basis: Tensor) -> ExactTransform:
 
 def as_parts(levels: Tensor) -> Tensor:
     """8-bit levels and fractions of them, float64 -> int16 in parts of a level."""
-    return (levels * _PARTS + 0.5).floor().clamp(LOWEST, HIGHEST).to(torch.int16)
+    return (levels * PARTS + 0.5).floor().clamp(LOWEST, HIGHEST).to(torch.int16)
 
 
 def from_parts(planes: Tensor) -> Tensor:

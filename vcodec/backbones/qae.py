@@ -44,7 +44,7 @@ from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
 from vcodec.spots import Spots
 
-__all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
+__all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState", "in_floats"]
 
 KEY, INTER = 0, 1
 CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1: what 6:1:1 in decibels comes to

@@ -68,39 +68,27 @@ def smoothed(plane: Bytes, at: int, pitch: int, source: int, across: Wide, out: 
                 goal[c] = (total + s[c] + y[c] + np.int32(2048)) >> np.int32(12)
 
 
-def softened(
-    planes: tuple[Tensor, Tensor],
-    source: int,
-    vectors: Tensor | None = None,
-    shown: tuple[Bytes, Bytes] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Planes [B,1,H,W], [B,2,H/2,W/2] of the last frame, in bytes or in 0..1 -> of SOFT or BLURRED, alike.
+def softened(planes: tuple[Tensor, Tensor], source: int, vectors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Bytes [B,1,H,W], [B,2,H/2,W/2] of the last frame -> of SOFT or BLURRED.
 
     vectors [1,3,H/8,W/8]: only what blocks of this source read is needed then, and that is of the edge where a vector
-    leads farther out than compensation goes.  shown: planes in 0..1 as bytes, [H,W] and [2,H/2,W/2], where known.
+    leads farther out than compensation goes.
     """
     needed = None
     if vectors is not None and len(vectors) == 1:
         needed = np.ascontiguousarray(vectors[0].cpu().numpy())
-    known = (None, None) if shown is None else shown
-    luma, chroma = (_softened(p, s, source, needed, block) for p, s, block in zip(planes, known, (8, 4), strict=True))
+    luma, chroma = (_softened(plane, source, needed, block) for plane, block in zip(planes, (8, 4), strict=True))
     return luma, chroma
 
 
-def _softened(planes: Tensor, shown: Bytes | None, source: int, vectors: Ints | None, block: int) -> Tensor:
-    levels = _levels(planes).cpu().contiguous().numpy() if shown is None else shown
-    out, (h, w) = np.empty(tuple(planes.shape), np.uint8), planes.shape[-2:]
+def _softened(planes: Tensor, source: int, vectors: Ints | None, block: int) -> Tensor:
+    levels, (h, w) = planes.cpu().contiguous().numpy(), planes.shape[-2:]
+    out = np.empty(levels.shape, np.uint8)
     wanted = np.full((-(-h // _TILE[0]), -(-w // _TILE[1])), vectors is None)
     if vectors is not None:
         _reached(vectors, source, block, (h, w), wanted)
     _soften(levels.reshape(-1, h, w), source, wanted, out.reshape(-1, h, w))
-    made = torch.from_numpy(out)
-    return (made if planes.dtype == torch.uint8 else made / 255.0).to(planes.device, planes.dtype)
-
-
-def _levels(planes: Tensor) -> Tensor:
-    """Planes in bytes."""
-    return planes if planes.dtype == torch.uint8 else (planes.detach() * 255.0 + 0.5).to(torch.uint8)
+    return torch.from_numpy(out).to(planes.device)
 
 
 @njit(cache=KEPT, nogil=True)

@@ -35,18 +35,9 @@ _FAR = 6 / 255  # a block this far off has moved: it says nothing about the ligh
 
 
 def weighted(luma: Tensor, chroma: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Planes [B,1,H,W], [B,2,H/2,W/2] under weights [B,4]."""
+    """Bytes [B,1,H,W], [B,2,H/2,W/2] under weights [B,4], rounded once."""
     if not weights.any():
         return luma, chroma
-    if luma.dtype == torch.uint8:
-        return _weighted_bytes(luma, chroma, weights)
-    w = weights.to(luma.dtype)[:, :, None, None]
-    gain = 1.0 + w[:, :1] / GAIN_ONE
-    bright = (luma * gain + w[:, 1:2] * HALF_LEVEL).clamp_(0, 1)
-    return bright, ((chroma - 0.5) * gain + 0.5 + w[:, 2:] * HALF_LEVEL).clamp_(0, 1)
-
-
-def _weighted_bytes(luma: Tensor, chroma: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     w = weights.to(torch.int32)[:, :, None, None]
     gain = GAIN_ONE + w[:, :1]
     bright = luma.to(torch.int32) * gain + (64 * w[:, 1:2] + 64)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vcodec.backbones import compensation, patches
 from vcodec.backbones.compensation import CHROMA_TAPS, LUMA_TAPS, SHARES, clamped, compensate
+from vcodec.backbones.exact import PARTS
 
 Ints = npt.NDArray[np.int64]
 Planes = tuple[Tensor, Tensor]

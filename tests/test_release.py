@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import vcodec
 from tests.clips import make_clip
 from tests.models import small_codec
 from vcodec import bitstream, media, models
+from vcodec.backbones import compensation, pictures
 from vcodec.backbones.qae import QAE
 from vcodec.checkpoint import bundled_path, load_codec, save_codec
 from vcodec.cli import main
@@ -133,6 +135,39 @@ def test_a_file_of_the_release_parses_to_its_indices() -> None:
     assert parsed_digest(GOLDEN / "release.vae") == (want["frames"], want["indices_sha256"])
 
 
+def shown_digest(path: Path) -> str:
+    """SHA-256 of the frames that a .vae decodes to."""
+    digest = hashlib.sha256()
+    with vcodec.open(path) as video:
+        for planes in video.frames():
+            for plane in planes:
+                digest.update(np.ascontiguousarray(plane).tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("onednn", [True, False])
+def test_a_file_of_the_release_decodes_to_its_frames(threads: int, onednn: bool) -> None:
+    """A stored .vae of the bundled codec decodes to the bit to the same frames, on each machine that runs this."""
+    want = json.loads((GOLDEN / "release.json").read_text("utf-8"))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.backends.mkldnn.flags(enabled=onednn):
+            assert shown_digest(GOLDEN / "release.vae") == want["frames_sha256"]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_other_devices_decode_to_the_same_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other devices compute, in tensors, gives the frames of the compiled loops, to the bit."""
+    monkeypatch.setattr(pictures, "_compiled", lambda values: False)
+    monkeypatch.setattr(compensation, "_compiles", lambda plane: False)
+    want = json.loads((GOLDEN / "release.json").read_text("utf-8"))
+    assert shown_digest(GOLDEN / "release.vae") == want["frames_sha256"]
+
+
 def test_larger_k_is_better_and_larger(tmp_path: Path) -> None:
     """Bytes and quality of the bundled codec rise strictly with K."""
     clip = tmp_path / "in.mp4"
@@ -235,4 +270,5 @@ def write_golden() -> None:
     vcodec.encode(GOLDEN / "in.mp4", GOLDEN / "release.vae", k=24, gop=10, overwrite=True)
     (GOLDEN / "in.mp4").unlink()
     frames, digest = parsed_digest(GOLDEN / "release.vae")
-    (GOLDEN / "release.json").write_text(json.dumps({"frames": frames, "indices_sha256": digest}) + "\n", "utf-8")
+    want = {"frames": frames, "indices_sha256": digest, "frames_sha256": shown_digest(GOLDEN / "release.vae")}
+    (GOLDEN / "release.json").write_text(json.dumps(want) + "\n", "utf-8")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
 
-__version__ = "0.11.2"
+__version__ = "0.12.0"
 
 __all__ = [
     "BatchError",

@@ -88,7 +88,9 @@ class Pictures:
         added: a latent as a list, or what it adds, int16 [B,96,H/8,W/8]; offset [width] of the filter's first layer;
         grey [B]: chroma is 128.
         """
-        if isinstance(added, Tensor) and not _compiled(added):
+        if not _compiled(planes[0]):
+            if isinstance(added, Spots):
+                added = exact.changes(added.dense(planes[0].device), self.transform)
             return self._in_tensors(planes, added, offset, grey)
         given = planes[0][0, 0].contiguous().numpy(), planes[1][0].contiguous().numpy()
         if isinstance(added, Spots):

@@ -207,7 +207,8 @@ class Codec:
         self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
         start = state if state is not None else self._opened(clip, settings, writer)
         parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
-        boost, more, written = 0, 1, []
+        boost: int | None = None
+        written = []
 
         def write(step: _Coded) -> None:
             if step.decoded is not None and self.backbone.cascade:
@@ -216,15 +217,18 @@ class Codec:
 
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1, initializer=helper.settled) as behind, helper.at_hand():
-            while more:
+            while True:
                 even, made = Evenness(len(parts)), []
                 for step in self._steps(parts, start, settings, ahead, even, boost):
                     made.append(step)
                     if state is not None:
                         write(step)
-                # a GOP's first chunk waits, for its first frame may turn out to be far below what follows from it
-                more = even.first_lacks(boost) if state is None and self.backbone.cascade else 0
-                boost += more
+                # a GOP's first chunk waits: its first frame may turn out to be far from what follows
+                known = made[0].quality.boost
+                wanted = even.first_wants(known, boost is None) if state is None and self.backbone.cascade else known
+                if wanted == known:
+                    break
+                boost = wanted
             for step in made if state is None else []:
                 write(step)
         for job in written:
@@ -240,9 +244,9 @@ class Codec:
         settings: Settings,
         ahead: Ahead | None,
         even: Evenness,
-        boost: int,
+        boost: int | None,
     ) -> Iterator[_Coded]:
-        """Code the steps of a clip one after the other; boost: of the first."""
+        """Code the steps of a clip one after the other; boost: of the first, None: what looking ahead says."""
         inner, memory, steps, seen, before = start
         for number, part in enumerate(parts):
             if ahead is None:
@@ -250,8 +254,9 @@ class Codec:
             else:
                 advice, seen = ahead.advice[number : number + 1], ahead.seen
             known = advice[0] if advice else None
-            quality = self.backbone.quality(known)
-            more = 0 if number else boost
+            quality, more = self.backbone.quality(known), 0
+            if number == 0 and boost is not None:
+                quality = quality._replace(boost=boost)
             while True:
                 quality = quality._replace(boost=quality.boost + more)
                 plan, shown, after = self._step(part, inner, memory, self.at(settings, steps, quality), known)

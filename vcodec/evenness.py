@@ -38,9 +38,13 @@ class Evenness:
             self._known.append(psnr)
         return more
 
-    def first_lacks(self, boost: int) -> int:
-        """By how much more than ``boost`` the first frame is to be boosted, now that all are coded; 0: it stays."""
-        off = sum(self._known) / len(self._known) - self._known[0]
-        if not _UNEVEN < off < _BELOW + _HOPELESS:
-            return 0
-        return min(math.ceil((off - _BELOW) / _FIRST_GAIN), _MOST - boost)
+    def first_wants(self, boost: int, advised: bool) -> int:
+        """What the first frame, coded with ``boost``, should have had, now that all are coded: mostly the same.
+
+        advised: whether it was boosted because it seemed to stand still; if others are then too far below, it was not.
+        """
+        mean = sum(self._known) / len(self._known)
+        off = mean - self._known[0]
+        if _UNEVEN < off < _BELOW + _HOPELESS:
+            return min(boost + math.ceil((off - _BELOW) / _FIRST_GAIN), max(_MOST, boost))
+        return 0 if advised and mean - min(self._known) > _UNEVEN else boost

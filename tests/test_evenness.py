@@ -69,7 +69,7 @@ def test_a_low_first_frame_has_its_chunk_coded_again(monkeypatch: pytest.MonkeyP
     finer, shown, state = codec.code(source, None, settings)
     assert [advised for _, advised in asked] == [True, False] and asked[1][0] == 5
     assert len(finer.data) > len(plain.data)
-    decoded, after = codec.decompress(finer.data, 0, Grid(3, 32, 64), None, settings)
+    decoded, _ = codec.decompress(finer.data, 0, Grid(3, 32, 64), None, settings)
     assert shown is not None and torch.equal(decoded, shown)
     codec.code(source, state, settings)
     assert len(asked) == 2

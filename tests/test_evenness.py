@@ -8,7 +8,7 @@ import torch
 
 from tests.models import picture
 from vcodec.checkpoint import load_codec
-from vcodec.codec import Settings
+from vcodec.codec import Grid, Settings
 from vcodec.evenness import Evenness
 from vcodec.scale import BOOSTS
 
@@ -35,6 +35,44 @@ def test_a_keyframe_does_not_make_its_chunk_uneven() -> None:
     """Frames alike behind a much better one: they are what the mean will be, as is known from the first of them on."""
     even = Evenness(8)
     assert [lacking(even, psnr) for psnr in (44.0, *[35.0] * 7)] == [0] * 8
+
+
+def test_a_first_frame_is_judged_by_what_follows() -> None:
+    """Far below the rest it wants more, the more the lower, and is given up in the end; a boost that only seemed worth
+    it and leaves others far below is taken back."""
+
+    def wanted(first: float, last: float, boost: int = 0, advised: bool = True) -> int:
+        even = Evenness(8)
+        for psnr in (first, *[40.0] * 6, last):
+            even._known.append(psnr)
+        return even.first_wants(boost, advised)
+
+    assert wanted(39.0, 40.0) == 0 < wanted(38.0, 40.0) < wanted(37.5, 40.0) < BOOSTS
+    assert wanted(20.0, 40.0) == 0 and wanted(38.0, 40.0, 8) == 8
+    assert wanted(40.0, 39.0, 2) == 2 and wanted(40.0, 38.0, 2) == 0 and wanted(40.0, 38.0, 2, advised=False) == 2
+
+
+def test_a_low_first_frame_has_its_chunk_coded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written is the chunk as it was coded last, and it reads back; chunks behind it are coded once."""
+    rng, asked = np.random.default_rng(4), []
+    grey = np.full((16, 32), 128, np.uint8)
+    frames = [(picture(rng, 32, 64), grey, grey)] * 3
+    codec, settings = load_codec("qae"), Settings(8)
+    source = codec.to_clip(frames)
+
+    def first_wants(even: Evenness, boost: int, advised: bool) -> int:
+        asked.append((boost, advised))
+        return 5
+
+    plain, *_ = codec.code(source, None, settings)
+    monkeypatch.setattr(Evenness, "first_wants", first_wants)
+    finer, shown, state = codec.code(source, None, settings)
+    assert [advised for _, advised in asked] == [True, False] and asked[1][0] == 5
+    assert len(finer.data) > len(plain.data)
+    decoded, _ = codec.decompress(finer.data, 0, Grid(3, 32, 64), None, settings)
+    assert shown is not None and torch.equal(decoded, shown)
+    codec.code(source, state, settings)
+    assert len(asked) == 2
 
 
 def test_boosts_end() -> None:
@@ -70,5 +108,6 @@ def test_frames_of_a_chunk_are_even(monkeypatch: pytest.MonkeyPatch) -> None:
 
     worst, size = coded()
     monkeypatch.setattr(Evenness, "lacking", lambda *_: 0)
+    monkeypatch.setattr(Evenness, "first_wants", lambda _, boost, __: boost)
     as_it_comes, less = coded()
     assert worst < 1.5 < as_it_comes and size < 1.05 * less

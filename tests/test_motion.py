@@ -246,8 +246,19 @@ def test_a_cascade_is_flatter_where_nothing_stays() -> None:
     rng = np.random.default_rng(6)
     fresh = torch.from_numpy(np.stack([picture(rng, 64, 64) for _ in range(4)])).float()[:, None] / 255
     still = fresh[:1].expand(4, -1, -1, -1)
-    flatness = [look_ahead(clip, colour(clip), None, 16)[0][0].flatness for clip in (still, fresh)]
-    assert flatness[0] == USUAL.flatness < flatness[1] < FLATNESSES
+    advice = [look_ahead(clip, colour(clip), None, 16)[0] for clip in (still, fresh)]
+    assert advice[0][0].flatness == USUAL.flatness < advice[1][0].flatness < FLATNESSES
+
+
+def test_the_first_frame_of_what_stands_still_is_finer() -> None:
+    """It is boosted where the rest of its chunk is made of it; no other frame is, nor one in the middle of a GOP."""
+    rng = np.random.default_rng(6)
+    fresh = torch.from_numpy(np.stack([picture(rng, 64, 64) for _ in range(8)])).float()[:, None] / 255
+    still = fresh[:1].expand(8, -1, -1, -1)
+    advice, seen = look_ahead(still, colour(still), None, 16)
+    assert [frame.boost > 0 for frame in advice] == [True, *[False] * 7]
+    for clip, before in ((fresh, None), (still, seen)):
+        assert not any(frame.boost for frame in look_ahead(clip, colour(clip), before, 16)[0])
 
 
 def test_chroma_is_worth_its_share_of_errors() -> None:

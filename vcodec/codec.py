@@ -11,9 +11,9 @@ No float stands between the payload and the indices: `entropy.read` computes wit
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,16 @@ from vcodec.states import Ahead, Payload, Settings, State
 __all__ = ["Codec", "Grid", "Parsing", "Payload", "Settings", "State"]
 
 T = TypeVar("T")
+
+
+class _Coded(NamedTuple):
+    """A step that was coded: what is to be written of it, what it decodes to where that is known, and what follows."""
+
+    plan: Any
+    decoded: Tensor | None
+    before: Quality | None
+    quality: Quality
+    after: State
 
 
 def physical_memory() -> int:
@@ -195,37 +205,67 @@ class Codec:
     ) -> tuple[Payload, list[Tensor], State]:
         """As code, with the decoded clip step by step."""
         self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
-        inner, memory, steps, seen, before = state if state is not None else self._opened(clip, settings, writer)
-        decoded, written = [], []
+        start = state if state is not None else self._opened(clip, settings, writer)
+        parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
+        boost: int | None = None
+        written = []
+
+        def write(step: _Coded) -> None:
+            if step.decoded is not None and self.backbone.cascade:
+                written.append(behind.submit(self.entropy.emit_quality, writer, step.before, step.quality))
+            written.append(behind.submit(self.entropy.emit, writer, step.plan))
+
         # coding symbols does not hold up the next frame: it follows in a thread of its own
         with ThreadPoolExecutor(1, initializer=helper.settled) as behind, helper.at_hand():
-            parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
-            even = Evenness(len(parts))
-            for number, part in enumerate(parts):
-                if ahead is None:
-                    advice, seen = self.backbone.look_ahead(part, seen, settings.k)
-                else:
-                    advice, seen = ahead.advice[number : number + 1], ahead.seen
-                known = advice[0] if advice else None
-                quality = self.backbone.quality(known)
-                while True:
-                    plan, shown, after = self._step(part, inner, memory, self.at(settings, steps, quality), known)
-                    if not self.backbone.cascade or shown is None:
-                        break
-                    more = even.lacking(part, shown, quality.boost)
-                    if not more:
-                        written.append(behind.submit(self.entropy.emit_quality, writer, before, quality))
-                        break
-                    quality = quality._replace(boost=quality.boost + more)
-                if shown is not None:
-                    decoded.append(shown)
-                written.append(behind.submit(self.entropy.emit, writer, plan))
-                memory, inner, steps, before = plan.after, after, steps + 1, quality
+            while True:
+                even, made = Evenness(len(parts)), []
+                for step in self._steps(parts, start, settings, ahead, even, boost):
+                    made.append(step)
+                    if state is not None:
+                        write(step)
+                # a GOP's first chunk waits: its first frame may turn out to be far from what follows
+                known = made[0].quality.boost
+                wanted = even.first_wants(known, boost is None) if state is None and self.backbone.cascade else known
+                if wanted == known:
+                    break
+                boost = wanted
+            for step in made if state is None else []:
+                write(step)
         for job in written:
             job.result()
         data = writer.finish()
-        after = State(inner, memory, steps, seen, before)
-        return Payload(data, 0, writer.expected_bits, writer.count), decoded, after
+        payload = Payload(data, 0, writer.expected_bits, writer.count)
+        return payload, [step.decoded for step in made if step.decoded is not None], made[-1].after
+
+    def _steps(
+        self,
+        parts: Sequence[Tensor],
+        start: State,
+        settings: Settings,
+        ahead: Ahead | None,
+        even: Evenness,
+        boost: int | None,
+    ) -> Iterator[_Coded]:
+        """Code the steps of a clip one after the other; boost: of the first, None: what looking ahead says."""
+        inner, memory, steps, seen, before = start
+        for number, part in enumerate(parts):
+            if ahead is None:
+                advice, seen = self.backbone.look_ahead(part, seen, settings.k)
+            else:
+                advice, seen = ahead.advice[number : number + 1], ahead.seen
+            known = advice[0] if advice else None
+            quality, more = self.backbone.quality(known), 0
+            if number == 0 and boost is not None:
+                quality = quality._replace(boost=boost)
+            while True:
+                quality = quality._replace(boost=quality.boost + more)
+                plan, shown, after = self._step(part, inner, memory, self.at(settings, steps, quality), known)
+                more = even.lacking(part, shown, quality.boost) if self.backbone.cascade and shown is not None else 0
+                if not more:
+                    break
+            memory, inner, steps = plan.after, after, steps + 1
+            yield _Coded(plan, shown, before, quality, State(inner, memory, steps, seen, quality))
+            before = quality
 
     def _step(
         self, clip: Tensor, inner: Any, memory: Any, at: tuple[int, int], advice: Any

@@ -12,6 +12,8 @@ _BELOW = 1.35  # dB of luma PSNR that a frame may lie below its chunk's mean, as
 _HOPELESS = 1.5  # dB: what has become another picture is left as it is
 _GAIN = 0.28  # dB that an eighth of log2 K brings, about
 _MOST = 8  # eighths of log2 K
+_UNEVEN = 1.45  # dB below which a first frame has its chunk coded again
+_FIRST_GAIN = 0.2  # dB that an eighth of log2 K brings it nearer to the frames that are predicted from it
 _LEAST = 1e-3  # squared error that counts as none, 8-bit levels
 
 
@@ -35,3 +37,14 @@ class Evenness:
         if more == 0:
             self._known.append(psnr)
         return more
+
+    def first_wants(self, boost: int, advised: bool) -> int:
+        """What the first frame, coded with ``boost``, should have had, now that all are coded: mostly the same.
+
+        advised: whether it was boosted because it seemed to stand still; if others are then too far below, it was not.
+        """
+        mean = sum(self._known) / len(self._known)
+        off = mean - self._known[0]
+        if _UNEVEN < off < _BELOW + _HOPELESS:
+            return min(boost + math.ceil((off - _BELOW) / _FIRST_GAIN), max(_MOST, boost))
+        return 0 if advised and mean - min(self._known) > _UNEVEN else boost

@@ -33,6 +33,7 @@ _LEAST, _MOST = 0.25, 4.0  # weight
 # Mean log2 of weight where a cascade becomes flatter than usual, at K = 1 and for each step of log2 K; how much flatter
 # for one less; at most
 _FLAT_BELOW, _FLATTER, _FLATTEST = (0.82, -0.083), 20.0, 6
+_STILL, _BOOST = 0.9, 2  # mean log2 of weight from where a GOP's first frame is boosted, and by how much
 _NOISE = 0.4  # of the nominal step: differences that coding does not see
 
 
@@ -42,7 +43,7 @@ class Advice(NamedTuple):
     start [1,2,H/16,W/16]: vectors to start from, quarter samples, None without a frame before;
     weight [1,1,H/8,W/8]: what squared error is worth there; lighter, lit: whether light differs from the last two
     frames', and whether it has ever changed in the GOP; before: planes [1,1,H,W], [1,2,H/2,W/2] of the frame before;
-    flatness: of the cascade (scale.Quality).
+    flatness, boost: of the frame's quality (scale.Quality).
     """
 
     start: Tensor | None
@@ -51,6 +52,7 @@ class Advice(NamedTuple):
     lit: bool = True
     before: tuple[Tensor, Tensor] | None = None
     flatness: int = USUAL.flatness
+    boost: int = USUAL.boost
 
 
 class Seen(NamedTuple):
@@ -96,6 +98,7 @@ def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple
             lit[i + first],
             before[i],
             flatness,
+            _boost(weights[i]) if v is None else USUAL.boost,
         )
         for i, v in enumerate(known)
     ]
@@ -123,6 +126,11 @@ def _flatness(weights: Tensor, level: float) -> int:
     usual = _FLAT_BELOW[0] + _FLAT_BELOW[1] * level
     flatter = _FLATTER * (usual - float(weights.log2().mean()))
     return min(USUAL.flatness + max(round(flatter), 0), _FLATTEST)
+
+
+def _boost(weight: Tensor) -> int:
+    """Of a GOP's first frame: what stands still is made of it for long."""
+    return _BOOST if float(weight.log2().mean()) > _STILL else USUAL.boost
 
 
 def _spread(maps: Tensor, scale: int) -> Tensor:

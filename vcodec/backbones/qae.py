@@ -336,7 +336,7 @@ class QAE(PlaneBackbone):
         return Latent(values[:, :, None], side, weight, p), state
 
     def quality(self, advice: Advice | None) -> Quality:
-        return USUAL if advice is None else Quality(advice.flatness)
+        return USUAL if advice is None else Quality(advice.flatness, advice.boost)
 
     def looks(self, state: QAEState | None, effort: int) -> int:
         return effort if state is not None else _KEY_LOOKS * (1 + effort)

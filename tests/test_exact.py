@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -160,6 +162,37 @@ def test_a_step_of_training_is_seen() -> None:
     after = codec._pictures()
     assert isinstance(after, Pictures) and after is not before
     assert not np.array_equal(after.refine.layers[-1].weights, before.refine.layers[-1].weights)
+
+
+def cubic(distance: Fraction) -> Fraction:
+    """Weight of a sample so far away (Keys, 1981; a = −3/4)."""
+    a, x = Fraction(-3, 4), abs(distance)
+    if x <= 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else Fraction(0)
+
+
+def test_thumbnails_are_smoothed_exactly() -> None:
+    """What float64 makes of a thumbnail is what fractions make of it, rounded half up to parts of a level."""
+    rng = np.random.default_rng(8)
+    thumb = rng.integers(0, 32, (1, 3, 3, 4))
+    smooth = QAE._smooth(torch.from_numpy(thumb), torch.tensor([[4, 0, 7]]))
+    for plane, offset, got, scale in zip(
+        thumb[0], (4, 0, 7), (smooth[0][0, 0], *smooth[1][0]), (16, 8, 8), strict=True
+    ):
+        h, w = plane.shape
+
+        def places(at: int, size: int, scale: int = scale) -> list[tuple[int, Fraction]]:
+            centre = Fraction(2 * at + 1, 2 * scale) - Fraction(1, 2)
+            first = math.floor(centre) - 1
+            return [(min(max(i, 0), size - 1), cubic(centre - i)) for i in range(first, first + 4)]
+
+        parts = exact.as_parts(got)
+        for y in range(0, scale * h, 3):
+            for x in range(0, scale * w, 5):
+                level = sum((8 * int(plane[i, j]) + offset) * a * b for i, a in places(y, h) for j, b in places(x, w))
+                wanted = math.floor(min(max(level, Fraction(0)), Fraction(255)) * 32 + Fraction(1, 2))
+                assert int(parts[y, x]) == wanted
 
 
 def test_blocks_are_a_layout() -> None:

@@ -87,7 +87,7 @@ def _finest(weights: Doubles, bounds: Doubles, beside: float) -> int:
 
 
 def layers_of(net: Stack) -> list[ExactLayer]:
-    """Layers of a network that bends pictures, in integers.
+    """Layers of a network that bends pictures, in integers; those in the middle add to what they are given.
 
     It sees a picture about its centre, and where it has twice the inputs 8 d; its outputs are worth 1/32 of white.
     """

@@ -208,7 +208,8 @@ class Codec:
         start = state if state is not None else self._opened(clip, settings, writer)
         parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
         boost: int | None = None
-        written = []
+        # a GOP's first chunk waits where its first frame may turn out to be far from what follows
+        waits, written = state is None and self.backbone.cascade, []
 
         def write(step: _Coded) -> None:
             if step.decoded is not None and self.backbone.cascade:
@@ -221,15 +222,14 @@ class Codec:
                 even, made = Evenness(len(parts)), []
                 for step in self._steps(parts, start, settings, ahead, even, boost):
                     made.append(step)
-                    if state is not None:
+                    if not waits:
                         write(step)
-                # a GOP's first chunk waits: its first frame may turn out to be far from what follows
                 known = made[0].quality.boost
-                wanted = even.first_wants(known, boost is None) if state is None and self.backbone.cascade else known
+                wanted = even.first_wants(known, boost is None) if waits else known
                 if wanted == known:
                     break
                 boost = wanted
-            for step in made if state is None else []:
+            for step in made if waits else ():
                 write(step)
         for job in written:
             job.result()

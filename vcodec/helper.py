@@ -17,10 +17,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["at_hand", "begun", "cores", "in_halves", "settled"]
+__all__ = ["FEW", "at_hand", "begun", "cores", "in_halves", "settled"]
 
 T = TypeVar("T")
-_FEW = 16  # rows up to which halves are not worth it
+FEW = 16  # rows up to which halves are not worth it
 _here = local()
 _lock, _busy = Lock(), 0  # threads that have a helper at hand
 
@@ -72,7 +72,7 @@ def begun(function: Callable[[], T]) -> Callable[[], T]:
 def in_halves(function: Callable[[Tensor], Tensor], x: Tensor, reach: int) -> Tensor:
     """function(x) [B,C,H,W], its top and bottom beside each other; a row depends on x's rows up to ``reach`` away."""
     rows = x.shape[2]
-    if _idle() is None or rows <= _FEW or x.device.type != "cpu":
+    if _idle() is None or rows <= FEW or x.device.type != "cpu":
         return function(x)
     middle = rows // 2
     top = begun(lambda: function(x[:, :, : middle + reach]))

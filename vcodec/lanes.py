@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-from vcodec.products import in_pairs
+from vcodec.products import address, in_pairs, spread
 
 __all__ = ["ACROSS", "SIZE", "add_pairs", "add_scaled", "put", "put_beside", "put_positive", "some", "zeros"]
 
@@ -44,14 +44,13 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, _SUMS)  # type: ignore[no-untyped-call]
 
 
-def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any, more: int = 0) -> Any:
-    """Address of an element of a flat array; nothing checks that it is there."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return builder.gep(data, [builder.add(at, ir.Constant(at.type, more))])
+def _place(context: Any, builder: Any, array_type: Any, array: Any, at: Any, more: int = 0, kind: Any = _INT) -> Any:
+    """Address of an element of a flat array."""
+    return address(context, builder, array_type, array, builder.add(at, ir.Constant(at.type, more)), kind)
 
 
-def _vector_place(*where: Any) -> Any:
-    return where[1].bitcast(_place(*where), _SUMS.as_pointer())
+def _vector_place(context: Any, builder: Any, array_type: Any, array: Any, at: Any, more: int = 0) -> Any:
+    return _place(context, builder, array_type, array, at, more, _SUMS)
 
 
 def _all(value: int) -> Any:
@@ -59,9 +58,7 @@ def _all(value: int) -> Any:
 
 
 def _everywhere(builder: Any, value: Any) -> Any:
-    """A 32-bit integer as a vector."""
-    first = builder.insert_element(ir.Constant(_SUMS, ir.Undefined), value, ir.Constant(_INT, 0))
-    return builder.shuffle_vector(first, first, _all(0))
+    return spread(builder, value, SIZE)
 
 
 def _zeros(typing_context: Any, rows: Any) -> Any:

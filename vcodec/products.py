@@ -17,7 +17,18 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-__all__ = ["OUTPUTS", "ROWS", "add_pairs", "add_pairs_plainly", "everywhere", "in_pairs", "put_sums", "zero_sums"]
+__all__ = [
+    "OUTPUTS",
+    "ROWS",
+    "add_pairs",
+    "add_pairs_plainly",
+    "address",
+    "everywhere",
+    "in_pairs",
+    "put_sums",
+    "spread",
+    "zero_sums",
+]
 
 OUTPUTS, ROWS = 16, 6  # of a block of sums
 _SIZE = 8  # sums in a vector
@@ -42,15 +53,22 @@ class _SumsModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, _SUMS)  # type: ignore[no-untyped-call]
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
+def address(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
+    """Code for where an element of a flat array lies, read as another kind; nothing checks that it is there."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [at]), kind.as_pointer())
 
 
+def spread(builder: Any, value: Any, size: int) -> Any:
+    """Code for a 32-bit integer, so many times."""
+    kind = ir.VectorType(ir.IntType(32), size)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, first, ir.Constant(kind, [0] * size))
+
+
 def everywhere(builder: Any, pair: Any) -> Any:
     """Code for a pair of 16-bit integers (one of 32 bits), eight times."""
-    first = builder.insert_element(ir.Constant(_SUMS, ir.Undefined), pair, ir.Constant(ir.IntType(32), 0))
-    return builder.bitcast(builder.shuffle_vector(first, first, ir.Constant(_SUMS, [0] * _SIZE)), _SHORTS)
+    return builder.bitcast(spread(builder, pair, _SIZE), _SHORTS)
 
 
 def _native(builder: Any, a: Any, b: Any) -> Any:
@@ -87,12 +105,12 @@ def _add_pairs(products: Callable[[Any, Any, Any], Any]) -> Any:
             held, out, row = cgutils.unpack_tuple(builder, args[0]), [], args[2]
             places = [builder.add(args[5], ir.Constant(args[5].type, 2 * _SIZE * i)) for i in range(_BESIDE)]
             found = [
-                builder.load(_address(context, builder, signature.args[4], args[4], place, _SHORTS), align=2)
+                builder.load(address(context, builder, signature.args[4], args[4], place, _SHORTS), align=2)
                 for place in places
             ]
             for i, total in enumerate(held):
                 if i % _BESIDE == 0:
-                    place = _address(context, builder, signature.args[1], args[1], row, ir.IntType(32))
+                    place = address(context, builder, signature.args[1], args[1], row, ir.IntType(32))
                     pair = everywhere(builder, builder.load(place, align=2))
                     row = builder.add(row, args[3])
                 out.append(builder.add(total, products(builder, pair, found[i % _BESIDE])))
@@ -122,7 +140,7 @@ def _put_sums(typing_context: Any, sums: Any, out: Any, to: Any, pitch: Any) -> 
             if i and i % _BESIDE == 0:
                 row = builder.add(row, args[3])
             place = builder.add(row, ir.Constant(row.type, _SIZE * (i % _BESIDE)))
-            builder.store(total, _address(context, builder, signature.args[1], args[1], place, _SUMS), align=4)
+            builder.store(total, address(context, builder, signature.args[1], args[1], place, _SUMS), align=4)
         return context.get_dummy_value()
 
     return types.none(sums, out, to, pitch), emit

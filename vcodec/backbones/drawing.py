@@ -16,7 +16,7 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec import helper, lanes
-from vcodec.backbones.exact import BELOW, CENTRE, HIGHEST, LOWEST, SHORT, ExactTransform
+from vcodec.backbones.exact import BELOW, CENTRE, GREY, HIGHEST, LATENT, LEVEL, LOWEST, SHORT, ExactTransform
 from vcodec.backbones.rows import (
     BENT,
     LAST,
@@ -44,8 +44,7 @@ Words = npt.NDArray[np.int32]
 Shown = tuple[Bytes, Bytes]
 """A frame in bytes: luma [H,W], chroma [2,H/2,W/2]."""
 _BLOCKS = np.array([8, 4])  # samples along a block of luma, of chroma
-_SIXTEEN = np.float32(16.0)
-_FINER, _COARSER = BELOW, BELOW + 5  # what the filter's sums are beside parts, and a level beside those
+_LATENT_ONE = np.float32(2.0**LATENT)
 
 
 def columns(transform: ExactTransform) -> Words:
@@ -67,7 +66,7 @@ def _transformed(places: Ints, values: Floats, basis: Words, shift: int, out: Sh
         if not busy[place]:
             busy[place] = True
             sums[place] = 0
-        level = np.int64(np.rint(values[i] * _SIXTEEN))
+        level = np.int64(np.rint(values[i] * _LATENT_ONE))
         lanes.add_scaled(flat, place * 96, basis, c * 96, min(max(level, -SHORT), SHORT), 96)
     for place in range(len(busy)):
         if busy[place]:
@@ -145,20 +144,25 @@ def _begin_row(
         _beside(work[1 + 2 * i, :w], work[2 + 2 * i, :w], rows[to : to + 2 * w])
 
 
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _level(frame: int, bent: int, shift: int) -> int:
+    """An 8-bit level of what is drawn."""
+    total = int((np.int32(frame) << (shift + BELOW)) + bent)
+    return min(max(total >> (shift + LEVEL), 0), 255)
+
+
 @njit(cache=KEPT, nogil=True)
 def _end_row(base: Shorts, left: Words, right: Words, shift: int, out: Bytes) -> None:
     """Levels of a row of luma [W], of two channels at half resolution."""
     for x in range(len(left)):
-        one = ((np.int32(base[2 * x]) << (shift + _FINER)) + left[x]) >> (shift + _COARSER)
-        other = ((np.int32(base[2 * x + 1]) << (shift + _FINER)) + right[x]) >> (shift + _COARSER)
-        out[2 * x], out[2 * x + 1] = min(max(one, 0), 255), min(max(other, 0), 255)
+        out[2 * x], out[2 * x + 1] = _level(base[2 * x], left[x], shift), _level(base[2 * x + 1], right[x], shift)
 
 
 @njit(cache=KEPT, nogil=True)
 def _end_colour(base: Shorts, bent: Words, shift: int, out: Bytes) -> None:
     """Levels of a row of one plane of chroma [W/2]."""
     for x in range(len(base)):
-        out[x] = min(max(((np.int32(base[x]) << (shift + _FINER)) + bent[x]) >> (shift + _COARSER), 0), 255)
+        out[x] = _level(base[x], bent[x], shift)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -204,7 +208,7 @@ def _drawn(
                 left, right = bent[2 * i * pitch : 2 * i * pitch + w], bent[(2 * i + 1) * pitch :]
                 _end_row(base[i], left, right, shift, out[0][2 * y + i])
                 if grey:
-                    out[1][i, y] = 128
+                    out[1][i, y] = GREY
                 else:
                     colour = bent[(4 + i) * pitch : (4 + i) * pitch + w]
                     _end_colour(base[2, i * w : (i + 1) * w], colour, shift, out[1][i, y])

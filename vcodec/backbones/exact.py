@@ -12,7 +12,8 @@ device; drawing.py and keydrawing.py are the same, compiled.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,10 @@ from vcodec.errors import WeightsError
 __all__ = [
     "BELOW",
     "CENTRE",
+    "GREY",
     "HIGHEST",
+    "LATENT",
+    "LEVEL",
     "LOWEST",
     "PARTS",
     "SHORT",
@@ -51,9 +55,11 @@ _WHITE = 255 * PARTS
 CENTRE = _WHITE // 2
 LOWEST, HIGHEST = CENTRE - 8192, CENTRE + 8191  # of a frame before networks see it
 SHORT = 32767
-BELOW = 3  # sums of a last layer are worth 2**-(shift + BELOW) parts
+BELOW = 3  # sums of a last layer are worth 2**-(shift + BELOW) parts,
+LEVEL = BELOW + 5  # and 2**-(shift + LEVEL) levels
+GREY = 128  # chroma of pictures without colour, which stay so exactly
+LATENT = 4  # bits after the point of latents, in 8-bit levels
 _ACTIVE = 11  # bits after the point of what layers give
-_LATENT = 4  # of latents, in 8-bit levels
 _FINEST = 14  # bits after the point that weights may have
 _LIMIT = 2.0**31
 
@@ -78,7 +84,9 @@ def _finest(weights: Doubles, bounds: Doubles, beside: float) -> int:
 
     bounds: of what is multiplied; beside: of what is added, in units of the sums before they get these bits.
     """
-    for bits in range(_FINEST, -1, -1):
+    about = float((np.abs(weights) * bounds).reshape(len(weights), -1).sum(1).max()) + beside
+    first = min(_FINEST, math.ceil(math.log2(_LIMIT / about)) if about else _FINEST)  # what is finer is out of reach
+    for bits in range(first, -1, -1):
         whole = np.abs(np.rint(weights * 2.0**bits))
         sums = (whole * bounds).reshape(len(whole), -1).sum(1).max() + (beside + 1.0) * 2.0**bits
         if whole.max(initial=0.0) <= SHORT and sums < _LIMIT:
@@ -93,7 +101,7 @@ def layers_of(net: Stack) -> list[ExactLayer]:
     """
     made, last = [], len(net.convolutions) - 1
     for number, conv in enumerate(net.convolutions):
-        weight, bias = (p.detach().double().cpu().numpy() for p in (conv.weight, conv.bias) if p is not None)
+        weight, bias = (p.detach().double().cpu().numpy() for p in (conv.weight, cast(Tensor, conv.bias)))
         bounds, beside = np.full((1, weight.shape[1], 1, 1), float(SHORT)), float(np.abs(bias).max())
         if number == 0:
             weight = weight * (2.0**_ACTIVE / _WHITE)
@@ -119,7 +127,7 @@ def biases_under(layers: list[ExactLayer], offset: Tensor) -> list[Ints]:
 
 def transform_of(basis: Tensor) -> ExactTransform:
     """S [96,96,1,1] in integers."""
-    weights = basis.detach()[:, :, 0, 0].double().cpu().numpy() * (PARTS / 2.0**_LATENT)
+    weights = basis.detach()[:, :, 0, 0].double().cpu().numpy() * (PARTS / 2.0**LATENT)
     bits = _finest(weights, np.full((1, weights.shape[1]), float(SHORT)), 0.0)
     return ExactTransform(np.rint(weights * 2.0**bits).astype(np.int64), bits)
 
@@ -140,7 +148,7 @@ def from_parts(planes: Tensor) -> Tensor:
 def changes(values: Tensor, transform: ExactTransform) -> Tensor:
     """What latents [B,96,h,w] in 8-bit levels add to the samples of blocks: int16 [B,96,h,w] in parts."""
     weights = torch.from_numpy(transform.weights).to(values.device, torch.float64)[:, :, None, None]
-    sixteenths = (values.double() * 2.0**_LATENT).round().clamp(-SHORT, SHORT)
+    sixteenths = (values.double() * 2.0**LATENT).round().clamp(-SHORT, SHORT)
     total = F.conv2d(sixteenths, weights) * 2.0**-transform.shift
     return (total + 0.5).floor().clamp(-SHORT, SHORT).to(torch.int16)
 
@@ -165,4 +173,4 @@ def sums_of(x: Tensor, layers: list[ExactLayer], offset: Tensor) -> Tensor:
 def levels_of(frame: Tensor, sums: Tensor, shift: int) -> Tensor:
     """8-bit levels of a frame in parts and the loop filter's sums, whose last layer has this shift."""
     total = frame.double() * 2.0 ** (shift + BELOW) + sums
-    return (total * 2.0 ** -(shift + BELOW + 5) + 0.5).floor().clamp(0, 255).to(torch.uint8)
+    return (total * 2.0 ** -(shift + LEVEL) + 0.5).floor().clamp(0, 255).to(torch.uint8)

@@ -21,7 +21,6 @@ from vcodec.loops import KEPT
 __all__ = ["KeyLayer", "bent", "key_layers"]
 
 Ints = npt.NDArray[np.int64]
-_FEW = 16  # rows up to which halves are not worth it
 
 
 class KeyLayer(NamedTuple):
@@ -64,7 +63,7 @@ def bent(x: Activations, layers: list[KeyLayer], biases: list[Ints]) -> Sums:
     """What a network sees [h+2,w+2,I], zeros around it -> sums of its last layer [h·w,O]."""
     h, w = x.shape[0] - 2, x.shape[1] - 2
     every = np.arange(h * w)
-    middle = (h // 2 if h > _FEW else 0) * w
+    middle = (h // 2 if h > helper.FEW else 0) * w
     for number, (layer, bias) in enumerate(zip(layers, biases, strict=True)):
         bias = np.pad(bias, (0, layer.dense.outputs - len(bias)))
         if number == len(layers) - 1:

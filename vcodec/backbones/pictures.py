@@ -15,10 +15,9 @@ from vcodec.backbones.layers import Stack, pack_yuv420, unpack_yuv420
 from vcodec.backbones.rows import LayerRows, layer_rows
 from vcodec.spots import Spots, listed
 
-__all__ = ["GREY", "Pictures"]
+__all__ = ["Pictures"]
 
 Planes = tuple[Tensor, Tensor]
-GREY = 128  # chroma of pictures without colour, which stay so exactly
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Pictures:
         biases = self.rows.biases.copy()
         for known, bias in zip(biases, exact.biases_under(self.layers, offset), strict=True):
             known[: len(bias)] = bias
-        biases[-1] += 1 << self.layers[-1].shift + exact.BELOW + 4  # half a level
+        biases[-1] += 1 << self.layers[-1].shift + exact.LEVEL - 1  # half a level
         luma, chroma = drawing.draw(given, where, self.rows._replace(biases=biases), bool(grey))
         return torch.from_numpy(luma)[None, None], torch.from_numpy(chroma)[None]
 
@@ -110,7 +109,7 @@ class Pictures:
         frame = _within(pack_yuv420(*planes).int() + d)
         sums = exact.sums_of(exact.seen(frame, d), self.layers, offset)
         luma, chroma = unpack_yuv420(exact.levels_of(frame, sums, self.layers[-1].shift))
-        return luma, torch.where(grey.view(-1, 1, 1, 1), torch.full_like(chroma, GREY), chroma)
+        return luma, torch.where(grey.view(-1, 1, 1, 1), torch.full_like(chroma, exact.GREY), chroma)
 
 
 def _compiled(values: Tensor) -> bool:

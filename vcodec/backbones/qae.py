@@ -35,10 +35,10 @@ from vcodec.backbones import motion, softening
 from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, Listed, PlaneBackbone
 from vcodec.backbones.blocks import blocks, packed
 from vcodec.backbones.compensation import compensate
-from vcodec.backbones.exact import as_parts, from_parts
+from vcodec.backbones.exact import GREY, as_parts, from_parts
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
-from vcodec.backbones.pictures import GREY, Pictures
+from vcodec.backbones.pictures import Pictures
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT

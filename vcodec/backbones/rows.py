@@ -20,7 +20,7 @@ from vcodec.backbones.exact import ExactLayer
 from vcodec.loops import KEPT
 
 __all__ = ["BENT", "LAST", "MIDDLE", "START", "LayerRows", "clear", "due", "laid_out", "layer_row", "layer_rows",
-           "listen", "paired", "silent"]  # fmt: skip
+           "listen", "silent"]  # fmt: skip
 
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.int32]
@@ -43,7 +43,7 @@ class LayerRows(NamedTuple):
     layers: Ints
 
 
-def paired(channels: npt.NDArray[Any], axis: int) -> Words:
+def _paired(channels: npt.NDArray[Any], axis: int) -> Words:
     """Two neighbours along an axis as one 32-bit integer, the first in its lower half."""
     if channels.shape[axis] % 2:
         channels = np.concatenate([channels, np.zeros_like(channels.take([0], axis))], axis)
@@ -59,7 +59,7 @@ def layer_rows(layers: list[ExactLayer]) -> LayerRows:
         o = len(weights)
         wide = np.zeros((-(-o // _ROWS) * _ROWS, *weights.shape[1:]), np.int64)
         wide[:o] = weights
-        pairs = paired(wide, 1)
+        pairs = _paired(wide, 1)
         n = pairs.shape[1]
         flat.append(pairs.reshape(-1, _ROWS, n, 3, 3).transpose(0, 3, 4, 2, 1).reshape(-1))
         sizes.append((n, o, shift))

@@ -163,9 +163,14 @@ def bits_of(v: int, known: Known, grain: int) -> float:
 @njit(cache=KEPT, nogil=True, forceinline=True)
 def _bits_at(best: Ints, past: Ints, y: int, x: int, grain: int) -> float:
     """What a block's vector costs."""
-    bits = 0.0
+    h, w = best.shape[1:]
+    bits, up, down, left, right = 0.0, max(y - 1, 0), min(y + 1, h - 1), max(x - 1, 0), min(x + 1, w - 1)
     for c in range(2):
-        bits += bits_of(best[c, y, x], surroundings(best, past, c, y, x, grain), grain)
+        v = best[c, y, x]
+        if best[c, up, x] == v and best[c, down, x] == v and best[c, y, left] == v and best[c, y, right] == v:
+            bits += _BITS[3 if past[c, y, x] == v else 2, 0]  # most often, and as below
+        else:
+            bits += bits_of(v, surroundings(best, past, c, y, x, grain), grain)
     return bits
 
 

@@ -99,7 +99,7 @@ def _coding_cost(builder: Any, rows: list[Any], unit: Any) -> Any:
 
     most = nearest(math.sqrt(_SENT * LAMBDA))  # less than one step
     cap, one = everywhere(most), everywhere(nearest(1.0))
-    squares, product = None, None
+    squares, products = None, []
     for row in _transformed(builder, rows):
         m = _sizes(builder, row)
         little = builder.select(builder.icmp_signed("<", m, cap), m, cap)
@@ -107,19 +107,22 @@ def _coding_cost(builder: Any, rows: list[Any], unit: Any) -> Any:
         square = builder.mul(little, little)
         squares = square if squares is None else builder.add(squares, square)
         large = builder.sitofp(builder.select(builder.icmp_signed(">", m, one), m, one), floats)
-        product = large if product is None else builder.fmul(product, large)  # less than 2^(8 · 14)
+        products.append(large)
+    while len(products) > 1:  # by pairs: none waits for another; at last less than 2^(8 · 14)
+        products = [builder.fmul(a, b) for a, b in zip(products[::2], products[1::2], strict=True)]
     # the bits of a float, read as an integer, are nearly its logarithm; 32 of them add up in an integer
     none = builder.sitofp(nearest(1.0), _FLOAT)
     for _ in range(3):
         none = builder.fmul(none, none)  # each of eight is one step
     base = builder.insert_element(ir.Constant(longs, ir.Undefined), builder.bitcast(none, _INT), ir.Constant(_INT, 0))
     base = builder.shuffle_vector(base, base, ir.Constant(longs, [0] * size))
-    above = builder.ashr(builder.sub(builder.bitcast(product, longs), base), ir.Constant(longs, [5] * size))
+    above = builder.ashr(builder.sub(builder.bitcast(products[0], longs), base), ir.Constant(longs, [5] * size))
     octaves = builder.fmul(builder.sitofp(_total(builder, above), _DOUBLE), ir.Constant(_DOUBLE, _OCTAVE * 32))
     share = builder.sitofp(builder.mul(*(builder.sext(most, _INT) for _ in range(2))), _DOUBLE)
-    share = builder.fdiv(builder.sitofp(_total(builder, squares), _DOUBLE), share)
+    share = builder.fdiv(ir.Constant(_DOUBLE, _SENT), share)  # the same for all blocks
     return builder.fadd(
-        builder.fmul(share, ir.Constant(_DOUBLE, _SENT)), builder.fmul(octaves, ir.Constant(_DOUBLE, _DOUBLED))
+        builder.fmul(builder.sitofp(_total(builder, squares), _DOUBLE), share),
+        builder.fmul(octaves, ir.Constant(_DOUBLE, _DOUBLED)),
     )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from vcodec.backbones import differences
 from vcodec.backbones.costs import (
     NEAR,
     NOWHERE,
@@ -44,6 +45,7 @@ __all__ = [
     "ring",
     "sizes_of",
     "sums_of",
+    "unmoved",
     "visit",
 ]
 
@@ -133,7 +135,7 @@ def visit(
         if measure[0] > 0.0:
             total = coded(here, there, sizes, y, x, moved, most - bits, measure)
         if total + bits < most:
-            vy, vx, most = dy, dx, total + bits
+            vy, vx, most, near = dy, dx, total + bits, min(near, NEAR * (off + bits))
             sums[y, x], plain[y, x] = total, off
     best[0, y, x], best[1, y, x] = vy, vx
 
@@ -253,3 +255,15 @@ def begin(now: Bytes, planes: Bytes, others: Ints, past: Ints, best: Ints, price
 def misses(now: Bytes, planes: Bytes, best: Ints) -> Sums:
     """The sums of absolute differences that vectors leave of each block [h,w]."""
     return sums_of(now.reshape(-1), planes.reshape(-1), sizes_of(now, planes), best, True)
+
+
+@njit(cache=KEPT, nogil=True)
+def unmoved(now: Bytes, other: Bytes) -> Sums:
+    """The sums of absolute differences of each block [h,w] of two frames."""
+    here, there, pitch = now.reshape(-1), other.reshape(-1), now.shape[1]
+    sums = np.empty((now.shape[0] // 16, pitch // 16), np.float64)
+    for y in range(sums.shape[0]):
+        for x in range(sums.shape[1]):
+            at = 16 * (y * pitch + x)
+            sums[y, x] = differences.plain_16(here, at, there, at, pitch, pitch, 1)
+    return sums

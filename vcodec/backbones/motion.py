@@ -34,6 +34,8 @@ __all__ = ["Reference", "dense_vectors", "neighbours", "rough_start", "search"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 _NONE, _TOP = np.float32(0.0), np.float32(255.0)
 
 
@@ -108,7 +110,7 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 _SOURCE_BITS = 3.0
 _FIRST = 1  # grain to try first in a GOP
 _TURNS = 2  # around all blocks
-_HOPE = 1.01  # times the least cost: what a short look at another grain may find, and it still be tried
+_HOPE = 1.003  # times the least cost: what a short look at another grain may find, and it still be tried
 
 
 def rough_start(here: Bytes, there: Bytes, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
@@ -125,25 +127,26 @@ def rough_start(here: Bytes, there: Bytes, before: Tensor | None, price: float) 
     return torch.from_numpy(best)[None], torch.from_numpy(sums)[None].float()
 
 
-def _kept(sums: Tensor, best: Tensor, grain: int, still: Tensor, price: float) -> Tensor:
-    """Which 16×16 blocks [B,h,w] had better come from a picture that does not move; still: what they miss there."""
-    delta = (best - _middle(best)).abs() / 2**grain
-    moving = sums + price * (0.35 + 2.0 * torch.log2(1.0 + delta)).sum(1)
-    kept = torch.zeros_like(still, dtype=torch.bool)
+@njit(cache=KEPT, nogil=True)
+def _kept(sums: Sums, best: Ints, grain: int, still: Sums, price: float) -> Flags:
+    """Which 16×16 blocks [h,w] had better come from a picture that does not move; still: what they miss there."""
+    h, w = still.shape
+    gain = np.empty((h, w))  # what that saves, but for saying so
+    for y in range(h):
+        for x in range(w):
+            gain[y, x] = sums[y, x] - still[y, x]
+            for c in range(2):
+                twice = costs.surroundings(best, best, c, y, x, grain)[5]
+                gain[y, x] += price * (0.35 + 2.0 * np.log2(1.0 + abs(best[c, y, x] - twice / 2) / 2**grain))
+    kept, before = np.zeros((h, w), np.bool_), np.zeros((h, w), np.bool_)
     for _ in range(3):  # a block among others of its kind says so for less
-        p = F.pad(kept.float()[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-        fellows = p[:, :-2, 1:-1] + p[:, 2:, 1:-1] + p[:, 1:-1, :-2] + p[:, 1:-1, 2:]
-        kept = still + price * _SOURCE_BITS * (1 - fellows / 2) < moving
+        before[:] = kept
+        for y in range(h):
+            for x in range(w):
+                fellows = int(before[max(y - 1, 0), x]) + int(before[min(y + 1, h - 1), x])
+                fellows += int(before[y, max(x - 1, 0)]) + int(before[y, min(x + 1, w - 1)])
+                kept[y, x] = price * _SOURCE_BITS * (1 - fellows / 2) < gain[y, x]
     return kept
-
-
-def _middle(vectors: Tensor) -> Tensor:
-    """Mean of the middle two of each vector's four neighbours, per component [B,2,h,w]."""
-    p = F.pad(vectors, (1, 1, 1, 1), mode="replicate")
-    up, down, left, right = p[:, :, :-2, 1:-1], p[:, :, 2:, 1:-1], p[:, :, 1:-1, :-2], p[:, :, 1:-1, 2:]
-    low = torch.minimum(torch.minimum(up, down), torch.minimum(left, right))
-    high = torch.maximum(torch.maximum(up, down), torch.maximum(left, right))
-    return (up + down + left + right - low - high) / 2
 
 
 def _grain_of(vectors: Ints | None) -> int:
@@ -213,9 +216,7 @@ def search(
     other = now
     if beside is not None:
         other = levels(beside)[0, 0]
-        missed = F.avg_pool2d((cur - beside / 255.0).abs(), 16)[0].cpu() * (256 * 255.0)
-        moved = [torch.from_numpy(a)[None].float() for a in (sums, best)]
-        kept = _kept(moved[0], moved[1], grain, missed, price)[0].numpy()
+        kept = _kept(sums, best, grain, matching.unmoved(now, other), price)
         coarse[2] = kept
         coarse[:2] *= ~kept
     measure = unit, settling.CODING * price

@@ -68,7 +68,7 @@ def settle(
             plain[y, x] = plainly(here, there, sizes, y, x, moved, False)
             sums[y, x] = coded(here, there, sizes, y, x, moved, np.inf, measure)
     bids = np.empty((9, 2), np.int64)
-    changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn
+    changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn; all before the first
     for turn in range(1, turns + 1):
         for y in range(first, stop):
             for x in range(w):
@@ -81,8 +81,10 @@ def settle(
                 if x % 4 == 0 and x + 4 < w:
                     _fetch(there, sizes, y, x + 4, best[0, y, x + 4], best[1, y, x + 4], grain)
                 oy, ox = best[0, y, x], best[1, y, x]
+                anew = changed[y + 1, x + 1] >= turn - 1
                 for scale in (2, 1):
-                    if scale >> grain or scale == 2:
+                    # around a vector that has stood since its last turn, only what it would cost has changed
+                    if anew and (scale >> grain or scale == 2):
                         ring(best, y, x, max(scale, 1 << grain), bids)
                         visit(here, there, sizes, best, past, sums, plain, (y, x), bids, 8, bit, False, grain, measure)
                 borrow(best, y, x, grain, bids)

@@ -186,14 +186,19 @@ def _coded_16x8(
     return types.float64(here, at, there, moved, pitch, wide, unit), emit
 
 
-def _patch_rows(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
-    """An 8×8 block of a flat uint8 array, as 16-bit rows: arguments array.. are it, its beginning, samples in a row."""
+def _patch_bytes(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
+    """Rows of an 8×8 block of a flat uint8 array: arguments array.. are it, its beginning, samples in a row."""
     at, rows = args[array + 1], []
     for _ in range(8):
-        found = _loaded(context, builder, signature.args[array], args[array], at, ir.VectorType(_BYTE, 8))
-        rows.append(builder.zext(found, ir.VectorType(_SHORT, 8)))
+        rows.append(_loaded(context, builder, signature.args[array], args[array], at, ir.VectorType(_BYTE, 8)))
         at = builder.add(at, args[array + 2])
     return rows
+
+
+def _patch_rows(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
+    """As _patch_bytes, of 16 bits."""
+    rows = _patch_bytes(context, builder, signature, args, array)
+    return [builder.zext(row, ir.VectorType(_SHORT, 8)) for row in rows]
 
 
 def _work_rows(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
@@ -202,18 +207,22 @@ def _work_rows(context: Any, builder: Any, signature: Any, args: Any, array: int
     return [_loaded(context, builder, signature.args[array], args[array], place, kind) for place in places]
 
 
-def _plain_8(typing_context: Any, here: Any, at: Any, pitch: Any, there: Any, moved: Any, wide: Any) -> Any:
-    """Sum of absolute differences of two 8×8 blocks."""
+def _plain_8(missed: Callable[[Any, list[tuple[Any, Any]]], Any]) -> Any:
+    def typed(typing_context: Any, here: Any, at: Any, pitch: Any, there: Any, moved: Any, wide: Any) -> Any:
+        """Sum of absolute differences of two 8×8 blocks."""
 
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        a, b = (_patch_rows(context, builder, signature, args, i) for i in (0, 3))
-        total = None
-        for u, v in zip(a, b, strict=True):
-            size = _sizes(builder, builder.sub(u, v))
-            total = size if total is None else builder.add(total, size)
-        return _total(builder, _widened(builder, total))
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            order = ir.Constant(ir.VectorType(_INT, 16), list(range(16)))
+            both = []  # two rows of 8 bytes in one vector
+            for array in (0, 3):
+                rows = _patch_bytes(context, builder, signature, args, array)
+                pairs = zip(rows[::2], rows[1::2], strict=True)
+                both.append([builder.shuffle_vector(one, other, order) for one, other in pairs])
+            return missed(builder, list(zip(*both, strict=True)))
 
-    return types.int64(here, at, pitch, there, moved, wide), emit
+        return types.int64(here, at, pitch, there, moved, wide), emit
+
+    return typed
 
 
 def _coded_share_8(
@@ -289,7 +298,7 @@ def _fetch(typing_context: Any, there: Any, at: Any) -> Any:
 plain_16_plainly: Any = intrinsic(prefer_literal=True)(_plain_16(_missed_plainly))
 plain_16: Any = intrinsic(prefer_literal=True)(_plain_16(_missed_on_x86)) if _ON_X86 else plain_16_plainly
 coded_16x8: Any = intrinsic(_coded_16x8)
-plain_8: Any = intrinsic(_plain_8)
+plain_8: Any = intrinsic(_plain_8(_missed_on_x86 if _ON_X86 else _missed_plainly))
 coded_share_8: Any = intrinsic(_coded_share_8)
 add_share_8: Any = intrinsic(_add_share_8)
 fetch: Any = intrinsic(_fetch)

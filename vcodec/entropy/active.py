@@ -22,6 +22,7 @@ Ints = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 EVERY = -1  # in place of a step: all of them
+_TOGETHER = 64  # places whose numbers fit the nearest cache
 _QUARTERS = np.array([0, 2, 3, 1])  # of a block, by 2·y + x: the white squares' come first
 
 
@@ -97,16 +98,24 @@ def numbered(
     EVERY.
     """
     half, shift, most = rounding
-    squares = out.shape[1] // 2
+    count, width = np.uint64(len(channels)), np.uint64(out.shape[1])
+    squares, flat, goal = out.shape[1] // 2, sums.reshape(-1), out.reshape(-1)
+    some = np.empty(_TOGETHER * len(channels), np.uint8)
     for color in range(2):
         last = min(first + len(sums), (color + 1) * squares)
-        for begin in range(max(first, color * squares), last, 64):  # what fits the nearest cache
-            for i in range(len(channels)):
-                c, more = channels[i], offset[i] + half
+        for begin in range(max(first, color * squares), last, _TOGETHER):
+            rows = np.uint64(min(_TOGETHER, last - begin))
+            for row in range(rows):
+                at, to = np.uint64(begin - first) * count + row * count, row * count
+                for i in range(count):
+                    value = np.int32(flat[at + i] + offset[i] + half) >> shift
+                    some[to + i] = min(max(value, np.int32(0)), most)
+            for i in range(count):
+                c = channels[i]
                 if step == EVERY or owners[c, color] == step:
-                    for row in range(begin, min(begin + 64, last)):
-                        value = np.int32(sums[row - first, i] + more) >> shift
-                        out[c, row] = min(max(value, np.int32(0)), most)
+                    to = np.uint64(c) * width + np.uint64(begin)
+                    for row in range(rows):
+                        goal[to + row] = some[row * count + i]
 
 
 @njit(cache=KEPT, nogil=True)
@@ -114,15 +123,20 @@ def _coded(
     numbers: Bytes, owners: Bytes, step: int, places: Ints, order: Ints, area: int, first: int
 ) -> tuple[Ints, Ints]:
     """As Active.coded, of maps of this area."""
-    squares, count = order.shape[1], 0
-    room = squares * np.sum(owners == step) + 1
-    rows, found = np.empty(room, np.int64), np.empty(room, np.int64)
+    squares, most = order.shape[1], 1
     for c in range(len(numbers)):
         for color in range(2):
             if owners[c, color] == step:
-                for i in range(squares):  # without a branch that nobody can foresee
-                    row = order[color, i]
-                    number = np.int64(numbers[c, row])
-                    rows[count], found[count] = first + number, c * area + places[row]
-                    count += number > 0
-    return rows[:count].copy(), found[:count].copy()
+                for number in numbers[c, color * squares : (color + 1) * squares]:
+                    most += number > 0
+    rows, found, count = np.empty(most, np.int64), np.empty(most, np.int64), np.uint64(0)
+    sides, there = order.astype(np.uint64), places[order.reshape(-1)].reshape(order.shape)
+    for c in range(len(numbers)):
+        for color in range(2):
+            if owners[c, color] == step:
+                line, side, beside, begin = numbers[c], sides[color], there[color], c * area
+                for i in range(np.uint64(squares)):  # without a branch that nobody can foresee
+                    number = np.int64(line[side[i]])
+                    rows[count], found[count] = first + number, begin + beside[i]
+                    count += np.uint64(number > 0)
+    return rows[: most - 1], found[: most - 1]

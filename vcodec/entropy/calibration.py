@@ -61,7 +61,8 @@ def learned(costs: Costs, coded: Costs) -> Costs:
 
 
 def shifted(rows: Ints, places: Ints, area: int, first: int, costs: Costs | None) -> Ints:
-    """Rows [n], first + a number, with each number shifted as its channel's are; places [n] in maps of this area.
+    """Rows [n], first + a number, with each number shifted as its channel's are; places [n], which ascend, in maps of this
+    area.
 
     costs: what was learned so far, None where nothing was.
     """
@@ -71,9 +72,11 @@ def shifted(rows: Ints, places: Ints, area: int, first: int, costs: Costs | None
 @njit(cache=KEPT, nogil=True)
 def _shifted(rows: Ints, places: Ints, area: int, first: int, shifts: Ints) -> Ints:
     """As shifted, of shifts [C]."""
-    out, most = np.empty(len(rows), np.int64), first + TABLES - 1
+    out, most, channel, end = np.empty(len(rows), np.int64), first + TABLES - 1, -1, 0
     for i in range(len(rows)):
-        out[i] = min(max(rows[i] + shifts[places[i] // area], first + 1), most)
+        while places[i] >= end:  # places ascend
+            channel, end = channel + 1, end + area
+        out[i] = min(max(rows[i] + shifts[channel], first + 1), most)
     return out
 
 

@@ -24,6 +24,7 @@ Ints = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int32]
 Bytes = npt.NDArray[np.uint8]
 _LEVELS = 9  # of activity, beside none
+_UNSIGNED, _HALF = np.int32(0x7FFFFFFF), np.int32(0x3F000000)  # the bits of a float without its sign; 0.5 in bits
 
 
 class Rule(NamedTuple):
@@ -52,9 +53,10 @@ class Candidates(NamedTuple):
     prices: Floats
 
     @staticmethod
-    def of(u: Floats, price: Floats, weight: Floats, active: Active) -> Candidates:
-        """Of latents [C,h,w] in steps; a bit's price is price [C] / weight [C,h,w]."""
-        return Candidates(*_candidates(u, price, weight, active.places, active.rows))
+    def of(u: Floats, counts: Ints, price: Floats, weight: Floats, active: Active) -> Candidates:
+        """Of latents [C,h,w] in steps, and how many first_activity counted; a bit's price is price [C] / weight
+        [C,h,w]."""
+        return Candidates(*_candidates(u, counts, price, weight, active.places, active.rows))
 
     def nothing(self) -> Floats:
         """An index of 0 for each."""
@@ -93,68 +95,72 @@ def _bit_length(total: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True)
-def _largest(values: Floats) -> np.float32:
-    """Magnitude of the largest: in vectors, for most rows hold nothing."""
-    most = np.float32(0.0)
-    for value in values:
-        most = max(most, abs(value))
-    return most
+def _some(bits: Small) -> int:
+    """How many of a row of floats, as they lie in memory, are 0.5 or more in magnitude: in vectors, for most are not."""
+    count = np.int32(0)
+    for value in bits:
+        count += np.int32(value & _UNSIGNED >= _HALF)
+    return count
 
 
 @njit(cache=KEPT, nogil=True)
-def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
-    """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending."""
+def first_activity(u: Floats, low: int, high: int, out: Ints) -> Ints:
+    """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending.
+
+    Gives how many latents of each row [C,h] are nearest to another level than 0.
+    """
     channels, h, w = u.shape
-    total = np.empty(w, np.int32)
+    total, bits, counts = np.empty(w, np.int32), u.view(np.int32), np.empty((channels, h), np.int64)
     most, least = np.float32(high), np.float32(-low)
     for row in range(h // 2):
         total[:] = 0
         for c in range(channels):
             for y in range(2 * row, 2 * row + 2):
-                values = u[c, y]
-                if _largest(values) < 0.5:
+                counts[c, y] = _some(bits[c, y])
+                if counts[c, y] == 0:
                     continue
+                values = u[c, y]
                 for x in range(w):
                     value = values[x]
-                    size = np.rint(max(abs(value) - np.float32(0.2), np.float32(0.0)))
-                    total[x] += np.int32(min(size, most if value > 0 else least))
+                    size, top = np.rint(abs(value) - np.float32(0.2)), most if value > 0 else least
+                    size = size if size > 0 else np.float32(0.0)
+                    total[x] += np.int32(size if size < top else top)
         for x in range(w // 2):
             out[row, x] = _bit_length(total[2 * x] + total[2 * x + 1])
+    return counts
 
 
 @njit(cache=KEPT, nogil=True)
 def _candidates(
-    u: Floats, price: Floats, weight: Floats, active: Ints, rows: Small
+    u: Floats, counts: Ints, price: Floats, weight: Floats, active: Ints, rows: Small
 ) -> tuple[Ints, Ints, Small, Floats, Floats]:
     """Fields of Candidates.of."""
     channels, h, w = u.shape
-    room = channels * len(active) + 1
+    room, bits = counts.sum() + 1, u.view(np.int32)
     starts, places, theirs = np.zeros(channels + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
     columns, ends = _columns(active, h, w)
-    n = 0
+    n = np.uint64(0)
     for c in range(channels):
         for y in range(h):
-            values, line = u[c, y], rows[y]
-            if _largest(values) < 0.5:
-                continue
-            begin = (c * h + y) * w
-            for i in range(ends[y >> 1], ends[(y >> 1) + 1]):  # without a branch that nobody can foresee
-                x = columns[i]
-                places[n], theirs[n] = begin + x, line[x]
-                n += abs(values[x]) >= 0.5
+            if counts[c, y]:
+                begin, values, line = (c * h + y) * w, bits[c, y], rows[y]
+                for x in columns[ends[y >> 1] : ends[(y >> 1) + 1]]:  # without a branch that nobody can foresee
+                    places[n], theirs[n] = begin + np.int64(x), line[x]
+                    n += np.uint64(values[x] & _UNSIGNED >= _HALF)
         starts[c + 1] = n
     found, prices = np.empty(n, np.float32), np.empty(n, np.float32)
     given, weights = u.reshape(-1), weight.reshape(-1)
     for c in range(channels):
         for i in range(starts[c], starts[c + 1]):
-            found[i], prices[i] = given[places[i]], price[c] / weights[places[i]]
-    return starts, places[:n].copy(), theirs[:n].copy(), found, prices
+            place = np.uint64(places[i])
+            found[i], prices[i] = given[place], price[c] / weights[place]
+    return starts, places[:n], theirs[:n], found, prices
 
 
 @njit(cache=KEPT, nogil=True)
-def _columns(active: Ints, h: int, w: int) -> tuple[Ints, Ints]:
+def _columns(active: Ints, h: int, w: int) -> tuple[npt.NDArray[np.uint64], Ints]:
     """Columns that are active in each row of blocks, one after the other, and where each row's begin [h/2+1]."""
-    columns, ends = np.empty(len(active) // 2, np.int64), np.zeros(h // 2 + 1, np.int64)
+    columns, ends = np.empty(len(active) // 2, np.uint64), np.zeros(h // 2 + 1, np.int64)
     for i in range(len(active) // 4):  # a block's first quarter
         x = active[i] % w
         columns[2 * i], columns[2 * i + 1] = x, x + 1
@@ -187,25 +193,27 @@ def _cheapest(
     out: Floats,
 ) -> None:
     """See Candidates.choose."""
-    reach, squares = bits.shape[1] // 2 - 1, numbers.shape[1] // 2
+    reach, squares, tables = bits.shape[1] // 2 - 1, numbers.shape[1] // 2, len(bits)
     for c in range(len(starts) - 1):
         if step != EVERY and owners[c, 0] != step and owners[c, 1] != step:
             continue
-        for i in range(starts[c], starts[c + 1]):
-            if step != EVERY and owners[c, int(rows[i] >= squares)] != step:
-                continue
-            value, best, number = values[i], np.float32(0.0), int(numbers[c, rows[i]])
-            if number > 0:
-                worth, cost = prices[i], bits[_shifted(number, shifts[c], len(bits))]
-                least = value * value + worth * cost[reach]
-                nearest = min(max(np.rint(value), np.float32(low)), np.float32(high))
-                for less in range(2 if nearest != 0 else 0):
-                    index = nearest - less if nearest > 0 else nearest + less
-                    symbol = int(index) + reach if abs(index) <= reach else 2 * reach + 1
-                    bid = (value - index) * (value - index) + worth * cost[symbol]
-                    if bid < least or (bid == least and abs(index) > abs(best)):
-                        best, least = index, bid
-            out[i] = best
+        ours = step == EVERY or owners[c, 0] == step, step == EVERY or owners[c, 1] == step
+        line, shift = numbers[c], shifts[c]
+        for i in range(starts[c], starts[c + 1]):  # without branches that nobody can foresee
+            row = np.uint64(rows[i])
+            number, value, worth = int(line[row]), values[i], prices[i]
+            cost = bits[np.uint64(_shifted(number, shift, tables))]
+            best, least = 0.0, np.float64(value * value + worth * cost[np.uint64(reach)])
+            nearest = np.float64(min(max(np.rint(value), np.float32(low)), np.float32(high)))
+            for less in range(2):
+                index = nearest - less if nearest > 0 else nearest + less
+                symbol = int(index) + reach if abs(index) <= reach else 2 * reach + 1
+                bid = (value - index) * (value - index) + worth * cost[np.uint64(symbol)]
+                better = (bid < least) | ((bid == least) & (abs(index) > abs(best)))
+                best, least = index if better else best, bid if better else least
+            mine = ours[1] if row >= squares else ours[0]
+            found = np.float32(best if (number > 0) & (nearest != 0) else 0.0)
+            out[i] = found if mine else out[i]
 
 
 @njit(cache=KEPT, nogil=True)
@@ -269,7 +277,7 @@ def _within(
             at[n], there[n], found[n], theirs[n] = places[i], row, values[i], prices[i]
             n += row >= 0
         begins[c + 1] = n
-    return begins, at[:n].copy(), there[:n].copy(), found[:n].copy(), theirs[:n].copy()
+    return begins, at[:n], there[:n], found[:n], theirs[:n]
 
 
 @njit(cache=KEPT, nogil=True)

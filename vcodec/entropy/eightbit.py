@@ -70,22 +70,21 @@ def _settle_beside(sums: Sums, more: Sums, places: Places, w: int, offset: Sums,
 def _settle_first(levels: Codes, rows: Sums, more: Sums, places: Places, offset: Sums, out: Activations) -> None:
     """Activations of the first layer in places of out [h+2,w+2,O]: what the levels [h+2,w+2] around weigh, rows
     [9,levels,O], beside sums more [(h+2)·(w+2),O] and an offset."""
-    wide, size = out.shape[1:]
-    w, count = wide - 2, rows.shape[1]
-    flat, total = rows.reshape(-1), np.empty(size, np.int32)
+    wide, size = out.shape[1], np.uint64(out.shape[2])
+    w, count, flat = wide - 2, np.uint64(rows.shape[1]), rows.reshape(-1)
+    sums, goal, start = more.reshape(-1), out.reshape(-1), offset + _HALF
+    at = np.empty(9, np.uint64)
     for place in places:
         y, x = place // w, place % w
-        beside, row = more[(y + 1) * wide + x + 1], out[y + 1, x + 1]
+        for tap in range(9):  # level 0 weighs nothing
+            at[tap] = (np.uint64(tap) * count + np.uint64(levels[y + tap // 3, x + tap % 3])) * size
+        a0, a1, a2, a3, a4, a5, a6, a7, a8 = at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8]
+        to = np.uint64((y + 1) * wide + x + 1) * size
         for c in range(size):
-            total[c] = beside[c] + offset[c] + _HALF
-        for tap in range(9):
-            level = levels[y + tap // 3, x + tap % 3]
-            if level:
-                at = np.uint64((tap * count + level) * size)
-                for c in range(np.uint64(size)):
-                    total[c] += flat[at + c]
-        for c in range(size):
-            row[c] = min(max(total[c] >> _SHIFT, np.int32(0)), _TOP)
+            above, beside, below = flat[a0 + c] + flat[a1 + c] + flat[a2 + c], flat[a3 + c] + flat[a4 + c], flat[a5 + c]
+            below += flat[a6 + c] + flat[a7 + c] + flat[a8 + c]
+            value = np.int32(sums[to + c] + start[c] + above + beside + below) >> _SHIFT
+            goal[to + c] = min(max(value, np.int32(0)), _TOP)
 
 
 @njit(cache=KEPT, nogil=True)

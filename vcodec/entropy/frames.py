@@ -340,9 +340,9 @@ class FrameEntropy:
 
         # a first look: indices fall to zero, blocks empty, and with them activity falls
         guess = np.empty((h // 2, w // 2), np.int64)
-        choosing.first_activity(wish.scaled, wish.low, wish.high, guess)
+        counts = choosing.first_activity(wish.scaled, wish.low, wish.high, guess)
         first = Active.of(guess)
-        some = Candidates.of(wish.scaled, wish.price, wish.weight, first)
+        some = Candidates.of(wish.scaled, counts, wish.price, wish.weight, first)
         if isinstance(steps, KeySteps):
             numbers, indices, _ = through(first, some)
         else:  # at the tables of step A alone

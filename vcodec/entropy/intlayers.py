@@ -50,39 +50,44 @@ def places_of(act: npt.NDArray[np.int64], reach: int) -> Places:
 
 @njit(cache=KEPT, nogil=True)
 def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights: Sums, out: Sums) -> None:
-    """Weights [9,C,O], times magnitudes up to a most, around places of [C,h,w]: added to out [(h+2)·(w+2),O]."""
-    channels, size = weights.shape[1:]
+    """Weights [3,C,3·O], times magnitudes up to a most, around places of [C,h,w]: added to out [(h+2)·(w+2),O].
+
+    Of the three rows around a place each three samples lie together, as their weights do.
+    """
+    channels, run = weights.shape[1], np.uint64(weights.shape[2])
     flat, goal = weights.reshape(-1), out.reshape(-1)
     for i in range(len(places)):
         c, place = places[i] // (h * w), places[i] % (h * w)
         y, x = place // w, place % w
         count = np.int32(min(abs(values[i]), np.float32(most)))
-        for tap in range(9):
-            at = np.uint64((tap * channels + c) * size)
-            to = np.uint64(((y + 2 - tap // 3) * (w + 2) + x + 2 - tap % 3) * size)
+        for row in range(3):
+            at = np.uint64(row * channels + c) * run
+            to = np.uint64((y + row) * (w + 2) + x) * np.uint64(out.shape[1])
             if count == 1:
-                for o in range(np.uint64(size)):
+                for o in range(run):
                     goal[to + o] += flat[at + o]
             else:
-                for o in range(np.uint64(size)):
+                for o in range(run):
                     goal[to + o] += count * flat[at + o]
 
 
 class Listed(NamedTuple):
-    """A 3×3 convolution's share of indices: weights [9,C,O], times what stands for a magnitude of 1."""
+    """A 3×3 convolution's share of indices: weights [3,C,3·O], of the places around one, row by row, times what stands
+    for a magnitude of 1."""
 
     weights: Sums
 
     @staticmethod
     def of(weight: Tensor) -> Listed:
         """weight: integer-valued [O,C,3,3]."""
-        rows = weight.permute(2, 3, 1, 0).reshape(9, weight.shape[1], len(weight))
+        # the place below sees what is above it
+        rows = weight.flip(2, 3).permute(2, 1, 3, 0).reshape(3, weight.shape[1], 3 * len(weight))
         return Listed((rows * ACTIVATION_ONE).to(torch.int32).numpy().copy())
 
     def sums(self, index: Spots) -> Sums:
         """Of indices [1,C,h,w] -> [(h+2)·(w+2),O]; those at the edge are of no use."""
         h, w = index.shape[2:]
-        out = np.zeros(((h + 2) * (w + 2), self.weights.shape[2]), np.int32)
+        out = np.zeros(((h + 2) * (w + 2), self.weights.shape[2] // 3), np.int32)
         _scatter(index.places, index.values, COUNT_MAX, h, w, self.weights, out)
         return out
 

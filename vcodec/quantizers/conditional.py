@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.quantizers.levels import listed_levels, oriented_levels
+from vcodec.quantizers.levels import in_steps, listed_levels, oriented_levels
 from vcodec.scale import between, level_of
 from vcodec.spots import Spots
 
@@ -119,7 +119,13 @@ class ConditionalCodebook(nn.Module):
 
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor:
         """Latents in units of the step, on the codebook's own orientation."""
-        return values * _orientation(values, phase) / self.step(level, kind, fine)
+        step = self.step(level, kind, fine)
+        if len(values) == 1 and not torch.is_grad_enabled() and _plain(values, step):
+            out = torch.empty(values.shape)
+            turn = (1.0 - 2.0 * (phase % 2)).float()
+            in_steps(values[0].contiguous().numpy(), step[0, :, 0, 0].numpy(), turn.numpy(), out[0].numpy())
+            return out
+        return values * _orientation(values, phase) / step
 
     @staticmethod
     def bounds(k: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from numba import njit
 
 from vcodec.loops import KEPT
 
-__all__ = ["listed_levels", "oriented_levels"]
+__all__ = ["in_steps", "listed_levels", "oriented_levels"]
 
 Floats = npt.NDArray[np.float32]
 _SIZES = 5  # magnitudes whose levels are shifted
@@ -64,3 +64,16 @@ def listed_levels(
         level = (size - less) * step[c]
         turned = level * (turn[0] if (c + y + x) % 2 == 0 else -turn[0])
         out[i] = turned if value > 0 else -turned if value < 0 else np.float32(0.0)
+
+
+@njit(cache=KEPT, nogil=True)
+def in_steps(values: Floats, step: Floats, turn: Floats, out: Floats) -> None:
+    """Latents [C,h,w] in steps [C], out [C,h,w]; turn: see oriented_levels."""
+    channels, h, w = values.shape
+    for c in range(channels):
+        steps = step[c]
+        for y in range(h):
+            given, found = values[c, y], out[c, y]
+            first = turn[0] if (c + y) % 2 == 0 else -turn[0]
+            for x in range(w):
+                found[x] = given[x] * (first if (x & 1) == 0 else -first) / steps

@@ -19,7 +19,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.convolving import Activations, Dense, Places, Sums, room
+from vcodec.convolving import Activations, Dense, Narrow, Places, Sums, room
 from vcodec.entropy.active import Active, numbered
 from vcodec.entropy.integer import ACTIVATION_MAX, SUM_ONE, WEIGHT_ONE
 from vcodec.entropy.intlayers import Levels, Listed, places_of
@@ -67,7 +67,7 @@ def _settle_beside(sums: Sums, more: Sums, places: Places, w: int, offset: Sums,
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle_first(levels: Codes, rows: Sums, more: Sums, places: Places, offset: Sums, out: Activations) -> None:
+def _settle_first(levels: Codes, rows: Sums, more: Sums, places: Places, offset: Sums, out: Activations | Narrow) -> None:
     """Activations of the first layer in places of out [h+2,w+2,O]: what the levels [h+2,w+2] around weigh, rows
     [9,levels,O], beside sums more [(h+2)·(w+2),O] and an offset."""
     wide, size = out.shape[1], np.uint64(out.shape[2])
@@ -133,7 +133,7 @@ class EightBitContext:
         parts = torch.split(weights["past"], [_MARKS, weights["past"].shape[1] - _MARKS - len(ROUGH), len(ROUGH)], 1)
         self._levels = Levels.of(torch.cat([parts[0], parts[2]], 1), _codes(len(ROUGH)))
         self._past, self._known = Listed.of(parts[1]), Listed.of(weights["known"])
-        self._deep, self._head_a = Dense.of(weights["deep"]), Dense.of(weights["head_a"])
+        self._deep, self._head_a = Dense.of(weights["deep"], True), Dense.of(weights["head_a"])
         self._again, self._head_b = Dense.of(weights["again"]), Dense.of(weights["head_b"])
         self._offsets: dict[str, Sums] = {n: o.to(torch.int32).numpy() for n, o in offsets.items()}
         self._channels = np.arange(len(weights["head_a"]))
@@ -148,7 +148,7 @@ class EightBitContext:
     def step_a(self, active: Active, history: History, k: int, kind: int) -> tuple[Found, Activations]:
         """As FrozenContext.step_a, where there is activity; features for step B there [n or more,width]."""
         one, two, three = (self._offsets[name][kind, k] for name in ("past", "deep", "head_a"))
-        x = _first(active, history, self._levels, len(ROUGH), one)
+        x = _first(active, history, self._levels, len(ROUGH), one, self._deep.kind)
         deep = _activations(self._deep.sums(x, active.places), two)
         return Found(self._head_a.alone(deep, len(active.places)), three, self._channels), deep
 
@@ -168,7 +168,7 @@ class EightBitStep:
         squares."""
         first, deep, head = weights
         self._levels, self._known = Levels.of(first[:, :_MARKS], _codes(0)), Listed.of(first[:, _MARKS:])
-        self._deep, self._head = Dense.of(deep), Dense.of(head)
+        self._deep, self._head = Dense.of(deep, True), Dense.of(head)
         self._offsets: list[Sums] = [o.to(torch.int32).numpy() for o in offsets]
         self._channels, self._color = channels, color
 
@@ -177,16 +177,18 @@ class EightBitStep:
         one, two, three = (o[k] for o in self._offsets)
         h, w = active.rows.shape
         history = History(self._known.sums(known), np.zeros((h + 2, w + 2), np.uint8))
-        x = _first(active, history, self._levels, 0, one)
+        x = _first(active, history, self._levels, 0, one, self._deep.kind)
         n = len(active.places) // 2
         deep = _activations(self._deep.sums(x, active.places[self._color * n :][:n]), two)
         return Found(self._head.alone(deep, n), three, self._channels, self._color * n)
 
 
-def _first(active: Active, history: History, levels: Levels, maps: int, offset: Sums) -> Activations:
+def _first(
+    active: Active, history: History, levels: Levels, maps: int, offset: Sums, kind: type[np.uint8] | type[np.int16]
+) -> Activations | Narrow:
     """Activations [h+2,w+2,O] in places of some activity and beside, 0 elsewhere; maps: that the history's codes hold."""
     codes = history.codes.copy()
-    out = np.zeros((*codes.shape, len(offset)), np.int16)
+    out = np.zeros((*codes.shape, len(offset)), kind)
     _levelled(active.activity, active.places, maps, codes)
     _settle_first(codes, levels.rows, history.sums, places_of(active.activity, 1), offset, out)
     return out

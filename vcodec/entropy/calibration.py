@@ -87,6 +87,10 @@ def tallied(rows: Ints, places: Ints, symbols: Ints, area: int, first: int, cost
     costs [N,S]: of each symbol in each row.
     """
     size = costs.shape[1]
+    # by symbol, what tables cost one after the other, those at the ends again and again
+    beside = np.empty((size, TABLES + 2 * SPAN), np.int64)
+    for s in range(TABLES + 2 * SPAN):
+        beside[:, s] = costs[first + min(max(s - SPAN, 1), TABLES - 1)]
     counts, met = np.zeros(TABLES * size, np.int64), np.empty(TABLES * size, np.int64)
     begin = 0
     while begin < len(rows):
@@ -98,10 +102,11 @@ def tallied(rows: Ints, places: Ints, symbols: Ints, area: int, first: int, cost
             kinds += int(counts[at] == 0)
             counts[at] += 1
             i += 1
-        for n in range(kinds):
-            number, symbol = met[n] // size, met[n] % size
+        total = out[channel]
+        for at in met[:kinds]:
+            number, count = at // size, counts[at]
+            line = beside[at % size, number : number + 2 * SPAN + 1]
             for s in range(2 * SPAN + 1):
-                row = first + min(max(number + s - SPAN, 1), TABLES - 1)
-                out[channel, s] += counts[met[n]] * costs[row, symbol]
-            counts[met[n]] = 0
+                total[s] += count * line[s]
+            counts[at] = 0
         begin = i

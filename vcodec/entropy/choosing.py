@@ -71,8 +71,7 @@ class Candidates(NamedTuple):
 
     def sent(self, indices: Floats) -> tuple[Ints, Floats]:
         """Flat places and values of indices [m] that are not 0."""
-        some = np.flatnonzero(indices)
-        return self.places[some], indices[some]
+        return _sent(self.places, indices)
 
     def worthwhile(self, rule: Rule, numbers: Bytes, indices: Floats, least: float, active: Active) -> Ints:
         """Activity [h/2,w/2] of indices [m] once blocks that save less than ``least`` bits are emptied."""
@@ -214,6 +213,19 @@ def _cheapest(
             mine = ours[1] if row >= squares else ours[0]
             found = np.float32(best if (number > 0) & (nearest != 0) else 0.0)
             out[i] = found if mine else out[i]
+
+
+@njit(cache=KEPT, nogil=True)
+def _sent(places: Ints, indices: Floats) -> tuple[Ints, Floats]:
+    """See Candidates.sent."""
+    count = 1
+    for index in indices:
+        count += index != 0
+    found, values, n = np.empty(count, np.int64), np.empty(count, np.float32), np.uint64(0)
+    for i in range(len(indices)):
+        found[n], values[n] = places[i], indices[i]
+        n += np.uint64(indices[i] != 0)
+    return found[: count - 1], values[: count - 1]
 
 
 @njit(cache=KEPT, nogil=True)

@@ -19,10 +19,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.convolving import Activations, Dense, Narrow, Places, Sums, room
+from vcodec.convolving import Activations, Dense, Narrow, Places, Sums, room, zeros
 from vcodec.entropy.active import Active, numbered
 from vcodec.entropy.integer import ACTIVATION_MAX, SUM_ONE, WEIGHT_ONE
-from vcodec.entropy.intlayers import Levels, Listed, places_of
+from vcodec.entropy.intlayers import Levels, Listed, Weights, places_of
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLE_STEP, TABLES
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
@@ -67,7 +67,9 @@ def _settle_beside(sums: Sums, more: Sums, places: Places, w: int, offset: Sums,
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle_first(levels: Codes, rows: Sums, more: Sums, places: Places, offset: Sums, out: Activations | Narrow) -> None:
+def _settle_first(
+    levels: Codes, rows: Weights, more: Sums, places: Places, offset: Sums, out: Activations | Narrow
+) -> None:
     """Activations of the first layer in places of out [h+2,w+2,O]: what the levels [h+2,w+2] around weigh, rows
     [9,levels,O], beside sums more [(h+2)·(w+2),O] and an offset."""
     wide, size = out.shape[1], np.uint64(out.shape[2])
@@ -81,9 +83,8 @@ def _settle_first(levels: Codes, rows: Sums, more: Sums, places: Places, offset:
         a0, a1, a2, a3, a4, a5, a6, a7, a8 = at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8]
         to = np.uint64((y + 1) * wide + x + 1) * size
         for c in range(size):
-            above, beside, below = flat[a0 + c] + flat[a1 + c] + flat[a2 + c], flat[a3 + c] + flat[a4 + c], flat[a5 + c]
-            below += flat[a6 + c] + flat[a7 + c] + flat[a8 + c]
-            value = np.int32(sums[to + c] + start[c] + above + beside + below) >> _SHIFT
+            value = sums[to + c] + start[c] + flat[a0 + c] + flat[a1 + c] + flat[a2 + c] + flat[a3 + c] + flat[a4 + c]
+            value = np.int32(value + flat[a5 + c] + flat[a6 + c] + flat[a7 + c] + flat[a8 + c]) >> _SHIFT
             goal[to + c] = min(max(value, np.int32(0)), _TOP)
 
 
@@ -188,7 +189,7 @@ def _first(
 ) -> Activations | Narrow:
     """Activations [h+2,w+2,O] in places of some activity and beside, 0 elsewhere; maps: that the history's codes hold."""
     codes = history.codes.copy()
-    out = np.zeros((*codes.shape, len(offset)), kind)
+    out = zeros((*codes.shape, len(offset)), kind)
     _levelled(active.activity, active.places, maps, codes)
     _settle_first(codes, levels.rows, history.sums, places_of(active.activity, 1), offset, out)
     return out

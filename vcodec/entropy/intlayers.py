@@ -17,15 +17,16 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.convolving import Places, Sums
+from vcodec.convolving import Places, Sums, zeros
 from vcodec.entropy.integer import ACTIVATION_ONE
 from vcodec.entropy.observed import COUNT_MAX
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
 
-__all__ = ["Levels", "Listed", "fits", "places_of"]
+__all__ = ["Levels", "Listed", "Weights", "fits", "places_of"]
 
 Floats = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
 
 def fits(*weights: Tensor) -> bool:
@@ -49,15 +50,25 @@ def places_of(act: npt.NDArray[np.int64], reach: int) -> Places:
 
 
 @njit(cache=KEPT, nogil=True)
-def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights: Sums, out: Sums) -> None:
+def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights: Weights, out: Sums) -> None:
     """Weights [3,C,3·O], times magnitudes up to a most, around places of [C,h,w]: added to out [(h+2)·(w+2),O].
 
     Of the three rows around a place each three samples lie together, as their weights do.
     """
-    channels, run = weights.shape[1], np.uint64(weights.shape[2])
+    channels, run, area = weights.shape[1], np.uint64(weights.shape[2]), h * w
     flat, goal = weights.reshape(-1), out.reshape(-1)
+    # place by place, so that what is added to stays near
+    ends, order = np.zeros(area + 1, np.int64), np.empty(len(places), np.int64)
     for i in range(len(places)):
-        c, place = places[i] // (h * w), places[i] % (h * w)
+        ends[places[i] % area + 1] += 1
+    for place in range(area):
+        ends[place + 1] += ends[place]
+    for i in range(len(places)):
+        place = places[i] % area
+        order[ends[place]] = i
+        ends[place] += 1
+    for i in order:
+        c, place = places[i] // area, places[i] % area
         y, x = place // w, place % w
         count = np.int32(min(abs(values[i]), np.float32(most)))
         for row in range(3):
@@ -65,29 +76,36 @@ def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights:
             to = np.uint64((y + row) * (w + 2) + x) * np.uint64(out.shape[1])
             if count == 1:
                 for o in range(run):
-                    goal[to + o] += flat[at + o]
+                    goal[to + o] += np.int32(flat[at + o])
             else:
                 for o in range(run):
-                    goal[to + o] += count * flat[at + o]
+                    goal[to + o] += count * np.int32(flat[at + o])
+
+
+def _small(values: Tensor) -> Weights:
+    """Integers as 16 bits, if they fit: half as much to read."""
+    out: Weights = zeros(tuple(values.shape), np.int16 if fits(values) else np.int32)
+    out[:] = values.numpy()
+    return out
 
 
 class Listed(NamedTuple):
     """A 3×3 convolution's share of indices: weights [3,C,3·O], of the places around one, row by row, times what stands
     for a magnitude of 1."""
 
-    weights: Sums
+    weights: Weights
 
     @staticmethod
     def of(weight: Tensor) -> Listed:
         """weight: integer-valued [O,C,3,3]."""
         # the place below sees what is above it
         rows = weight.flip(2, 3).permute(2, 1, 3, 0).reshape(3, weight.shape[1], 3 * len(weight))
-        return Listed((rows * ACTIVATION_ONE).to(torch.int32).numpy().copy())
+        return Listed(_small(rows * ACTIVATION_ONE))
 
     def sums(self, index: Spots) -> Sums:
         """Of indices [1,C,h,w] -> [(h+2)·(w+2),O]; those at the edge are of no use."""
         h, w = index.shape[2:]
-        out = np.zeros(((h + 2) * (w + 2), self.weights.shape[2] // 3), np.int32)
+        out = zeros(((h + 2) * (w + 2), self.weights.shape[2] // 3), np.int32)
         _scatter(index.places, index.values, COUNT_MAX, h, w, self.weights, out)
         return out
 
@@ -95,11 +113,11 @@ class Listed(NamedTuple):
 class Levels(NamedTuple):
     """A 3×3 convolution's share of marks that a level sums up: rows to add [9,levels,O]; level 0 adds nothing."""
 
-    rows: Sums
+    rows: Weights
 
     @staticmethod
     def of(weight: Tensor, codes: npt.NDArray[np.int64]) -> Levels:
         """weight: integer-valued [O,M,3,3]; codes [levels,M]: marks that a level stands for, 0 or 1."""
         taps = weight.permute(2, 3, 0, 1).reshape(9, len(weight), -1).numpy().astype(np.int64)
         rows = np.einsum("tom,lm->tlo", taps, codes) * ACTIVATION_ONE
-        return Levels(np.ascontiguousarray(rows, np.int32))
+        return Levels(_small(torch.from_numpy(rows)))

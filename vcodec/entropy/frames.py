@@ -109,12 +109,18 @@ class _Wish:
 class Plan(NamedTuple):
     """A frame as it will be written: what the reader will have, and what writing it needs."""
 
-    hat: Tensor  # [1,C,1,h,w]
+    levels: Spots  # [1,C,h,w]
     side: dict[str, Tensor]
     after: FrameState
     before: FrameState | None
     chosen: _Chosen
     k: int
+    device: torch.device
+
+    @property
+    def hat(self) -> Tensor:
+        """The levels as a map [1,C,1,h,w]."""
+        return self.levels.dense(self.device)[:, :, None]
 
 
 class _Place(NamedTuple):
@@ -196,10 +202,10 @@ class FrameEntropy:
             if "coarse" in side
             else np.zeros((3, *act.shape[1:]), np.int64)
         )
-        hat = quantizer.levels_of(chosen.indices, at.level, at.kind, at.phase, fine).dense(self.device)
+        levels = quantizer.levels_of(chosen.indices, at.level, at.kind, at.phase, fine)
         costs = self._costs(state, chosen.coded, scaled.shape[1:], k)
         after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side), costs, Learned())
-        return Plan(hat[:, :, None], side, after, state, chosen, k)
+        return Plan(levels, side, after, state, chosen, k, self.device)
 
     def emit_quality(self, writer: SymbolWriter, before: Quality | None, quality: Quality) -> None:
         """Write what quality the next frame has; before: the last one's, None in a keyframe."""

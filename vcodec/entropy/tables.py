@@ -6,7 +6,7 @@ codes all that a step of a frame has.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import constriction
@@ -57,12 +57,10 @@ class Tables:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"models": [None] * len(self.rows)}  # constriction's do not pickle
 
-    @cached_property
+    @property
     def bits(self) -> npt.NDArray[np.float64]:
         """What each symbol takes [N,S]; what has no weight is infinitely dear."""
-        with np.errstate(divide="ignore"):
-            bits: npt.NDArray[np.float64] = -np.log2(self.rows / TABLE_SUM)
-        return bits
+        return _bits()[self.rows]
 
     @cached_property
     def cumulative(self) -> npt.NDArray[np.uint64]:
@@ -86,6 +84,14 @@ class Tables:
         if found is None:
             found = self.models[row] = constriction.stream.model.Categorical(self.rows[row] / TABLE_SUM, perfect=False)
         return found
+
+
+@cache
+def _bits() -> npt.NDArray[np.float64]:
+    """What a symbol takes that has so many of TABLE_SUM [TABLE_SUM+1]."""
+    with np.errstate(divide="ignore"):
+        bits: npt.NDArray[np.float64] = -np.log2(np.arange(TABLE_SUM + 1) / TABLE_SUM)
+    return bits
 
 
 def runs_of(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
@@ -114,7 +120,7 @@ class SymbolWriter:
             return
         given = rows.astype(np.int64, copy=False), symbols.astype(np.int64, copy=False)
         self._make_room(rows.size)
-        bits = writing.write_rows(self._state, self._words, tables.cumulative, tables.bits, *given)
+        bits = writing.write_rows(self._state, self._words, tables.rows, tables.cumulative, _bits(), *given)
         if bits < 0:
             raise ValueError("a symbol is in no table")
         self.expected_bits += bits

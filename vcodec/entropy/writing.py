@@ -79,29 +79,31 @@ def _put(state: State, words: Words, lows: State, shares: State) -> None:
 def write_rows(
     state: State,
     words: Words,
+    shares: Ints,
     tables: npt.NDArray[np.uint64],
     bits: npt.NDArray[np.float64],
     rows: Ints,
     symbols: Ints,
 ) -> float:
-    """Symbols under rows of cumulative tables [N,S+1], in ascending order of their rows; gives what bits [N,S] say.
+    """Symbols under rows of tables, in ascending order of their rows; gives what bits say that they should take.
 
-    Below 0 where a symbol is in no table; nothing is written then.
+    shares [N,S] of each symbol, cumulative tables [N,S+1], bits of each share.  Below 0 where a symbol is in no table;
+    nothing is written then.
     """
-    size = tables.shape[1] - 1
+    size = shares.shape[1]
     for i in range(len(symbols)):
         if symbols[i] < 0 or symbols[i] >= size:
             return -1.0
-    starts = starts_of(rows, len(tables))
-    lows, shares, total = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64), 0.0
+    first, starts = starts_of(rows)
+    lows, widths, total = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64), 0.0
     for i in range(len(rows)):
         row, symbol = rows[i], symbols[i]
-        place = starts[row]
+        place = starts[row - first]
         lows[place] = tables[row, symbol]
-        shares[place] = tables[row, symbol + 1] - tables[row, symbol]
-        total += bits[row, symbol]
-        starts[row] += 1
-    _put(state, words, lows, shares)
+        widths[place] = tables[row, symbol + 1] - tables[row, symbol]
+        total += bits[shares[row, symbol]]
+        starts[row - first] += 1
+    _put(state, words, lows, widths)
     return total
 
 

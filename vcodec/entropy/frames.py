@@ -26,6 +26,7 @@ from vcodec.entropy.keyframes import KEY_WIDTH, KeyContext
 from vcodec.entropy.lattice import (
     GROWN_FIRST,
     Contexts,
+    LaterPort,
     Port,
     ReadPort,
     WritePort,
@@ -219,8 +220,9 @@ class FrameEntropy:
         """Write what was decided."""
         act, before, learned = plan.after.activity[0], plan.before, plan.after.learned
         tables = self._learning.tables(None if before is None else before.learned)
-        port = WritePort(writer, tables.side.tables)
+        port = LaterPort(writer, tables.side.tables)
         self._side(port, (act.shape[0], act.shape[1]), plan.side, act, before, plan.k)
+        port.close()
         for step, far in zip(plan.chosen.coded, plan.chosen.far, strict=True):
             writer.write(tables.indices.tables, step.coded_with, step.symbols)
             writer.write_raw(far + _RAW_ZERO)

@@ -6,6 +6,7 @@ codes all that a step of a frame has.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -114,16 +115,19 @@ class SymbolWriter:
         self.count = 0
         self.expected_bits = 0.0
 
-    def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
-        """symbols[i] under tables.rows[rows[i]]; both 1-D."""
+    def write(
+        self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any], ends: Sequence[int] = ()
+    ) -> None:
+        """symbols[i] under tables.rows[rows[i]]; both 1-D.  ends: of parts that are coded one after the other."""
         if rows.size == 0:
             return
         given = rows.astype(np.int64, copy=False), symbols.astype(np.int64, copy=False)
         self._make_room(rows.size)
-        bits = writing.write_rows(self._state, self._words, tables.rows, tables.cumulative, _bits(), *given)
+        known, parts = (tables.rows, tables.cumulative, _bits()), np.array(ends or [rows.size])
+        bits = writing.write_rows(self._state, self._words, *known, *given, parts, self.expected_bits)
         if bits < 0:
             raise ValueError("a symbol is in no table")
-        self.expected_bits += bits
+        self.expected_bits = bits
         self.count += int(rows.size)
 
     def write_raw(self, values: npt.NDArray[Any]) -> None:

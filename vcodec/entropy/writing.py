@@ -84,25 +84,34 @@ def write_rows(
     bits: npt.NDArray[np.float64],
     rows: Ints,
     symbols: Ints,
+    ends: Ints,
+    before: float,
 ) -> float:
-    """Symbols under rows of tables, in ascending order of their rows; gives what bits say that they should take.
+    """Symbols under rows of tables, part after part, in each in ascending order of their rows.
 
-    shares [N,S] of each symbol, cumulative tables [N,S+1], bits of each share.  Below 0 where a symbol is in no table;
-    nothing is written then.
+    shares [N,S] of each symbol, cumulative tables [N,S+1], bits of each share; ends of the parts, none of them empty.
+    Gives what bits say that they should take, in all with those before.  Below 0 where a symbol is in no table; nothing
+    is written then.
     """
-    size = shares.shape[1]
-    for i in range(len(symbols)):
-        if symbols[i] < 0 or symbols[i] >= size:
-            return -1.0
-    first, starts = starts_of(rows)
-    lows, widths, total = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64), 0.0
-    for i in range(len(rows)):
-        row, symbol = rows[i], symbols[i]
-        place = starts[row - first]
-        lows[place] = tables[row, symbol]
-        widths[place] = tables[row, symbol + 1] - tables[row, symbol]
-        total += bits[shares[row, symbol]]
-        starts[row - first] += 1
+    least, most = 0, 0
+    for symbol in symbols:
+        least, most = min(least, symbol), max(most, symbol)
+    if least < 0 or most >= shares.shape[1]:
+        return -1.0
+    weights, width, flat, pitch = shares.reshape(-1), np.uint64(shares.shape[1]), tables.reshape(-1), tables.shape[1]
+    lows, widths = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64)
+    total, begin = before, np.uint64(0)
+    for end in ends:
+        some = 0.0
+        first, starts = starts_of(rows[begin:end])
+        for i in range(begin, np.uint64(end)):
+            row, symbol = np.uint64(rows[i]), np.uint64(symbols[i])
+            which, at = row - np.uint64(first), row * np.uint64(pitch) + symbol
+            place = begin + np.uint64(starts[which])
+            lows[place], widths[place] = flat[at], flat[at + _ONE] - flat[at]
+            some += bits[np.uint64(weights[row * width + symbol])]
+            starts[which] += 1
+        total, begin = total + some, np.uint64(end)
     _put(state, words, lows, widths)
     return total
 

@@ -99,7 +99,7 @@ class Dense(NamedTuple):
     def of(weight: Tensor, narrow: bool = False) -> Dense:
         """weight: integer-valued [O,I,k,k], I even; narrow: of activations in 0..255, I divisible by 4."""
         outputs, side = len(weight), weight.shape[2]
-        narrow = narrow and products.BYTES and -128 <= int(weight.min()) and int(weight.max()) < 128
+        narrow = narrow and products.BYTES and int(weight.min()) >= -128 and int(weight.max()) < 128
         together = 4 if narrow else 2
         flat = weight.permute(2, 3, 1, 0).reshape(-1, outputs)
         wide = torch.zeros(len(flat), -(-outputs // _OUTPUTS) * _OUTPUTS)

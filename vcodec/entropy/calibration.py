@@ -61,10 +61,9 @@ def learned(costs: Costs, coded: Costs) -> Costs:
 
 
 def shifted(rows: Ints, places: Ints, area: int, first: int, costs: Costs | None) -> Ints:
-    """Rows [n], first + a number, with each number shifted as its channel's are; places [n], which ascend, in maps of this
-    area.
+    """Rows [n], first + a number, with each number shifted as its channel's are.
 
-    costs: what was learned so far, None where nothing was.
+    places [n]: in maps of this area, ascending; costs: what was learned so far, None where nothing was.
     """
     return rows if costs is None else _shifted(rows, places, area, first, shifts_of(costs))
 

@@ -95,11 +95,11 @@ def _bit_length(total: int) -> int:
 
 @njit(cache=KEPT, nogil=True)
 def _some(bits: Small) -> int:
-    """How many of a row of floats, as they lie in memory, are 0.5 or more in magnitude: in vectors, for most are not."""
+    """How many of a row of floats, as they lie in memory, are 0.5 or more in magnitude: in vectors, as most are not."""
     count = np.int32(0)
     for value in bits:
         count += np.int32(value & _UNSIGNED >= _HALF)
-    return count
+    return int(count)
 
 
 @njit(cache=KEPT, nogil=True)

@@ -187,7 +187,7 @@ class EightBitStep:
 def _first(
     active: Active, history: History, levels: Levels, maps: int, offset: Sums, kind: type[np.uint8] | type[np.int16]
 ) -> Activations | Narrow:
-    """Activations [h+2,w+2,O] in places of some activity and beside, 0 elsewhere; maps: that the history's codes hold."""
+    """Activations [h+2,w+2,O] in places of some activity and beside, else 0; maps: that the history's codes hold."""
     codes = history.codes.copy()
     out = zeros((*codes.shape, len(offset)), kind)
     _levelled(active.activity, active.places, maps, codes)

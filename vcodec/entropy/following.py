@@ -43,7 +43,8 @@ class Following(NamedTuple):
         start = self.tables.start
         counts = self.counts - (self.counts >> _FADING)
         if coded:
-            _count(*(np.concatenate(some) for some in zip(*coded, strict=True)), counts)
+            rows, symbols = (np.concatenate(some) for some in zip(*coded, strict=True))
+            _count(rows, symbols, counts)
         moved = np.empty_like(start.rows), np.empty_like(start.cumulative), np.empty_like(start.likeliest)
         _blend(start.rows, start.cumulative, start.likeliest, counts, strength * _UNIT, *moved)
         return Following(counts, start.moved(*moved))
@@ -83,7 +84,7 @@ def _blend(
             continue
         whole, left, most = np.uint64(strength + seen), TABLE_SUM, 0
         for s in range(size):
-            share = np.int64(np.uint64(given[s] * strength + met[s] * TABLE_SUM) // whole)
+            share = int(np.uint64(given[s] * strength + met[s] * TABLE_SUM) // whole)
             if given[s]:
                 share = max(share, 1)
             rows[n, s] = share

@@ -67,9 +67,9 @@ def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights:
         place = places[i] % area
         order[ends[place]] = i
         ends[place] += 1
-    for i in order:
-        c, place = places[i] // area, places[i] % area
-        y, x = place // w, place % w
+    for n in range(len(order)):
+        i = order[n]
+        c, y, x = places[i] // area, places[i] % area // w, places[i] % w
         count = np.int32(min(abs(values[i]), np.float32(most)))
         for row in range(3):
             at = np.uint64(row * channels + c) * run

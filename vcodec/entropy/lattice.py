@@ -222,7 +222,7 @@ def _code_far(port: Port, count: int, delta: Ints | None) -> Ints:
     """Deltas beyond the reach: sign and sixteens under one table, units under another; what is farther still, raw."""
     sixteens, units, raw = (None, None, None) if delta is None else _parts_of(delta)
     got = port.symbols(np.full(count, FAR_FIRST), sixteens)
-    near = np.count_nonzero(got >> 1 < _FARTHEST)
+    near = int(np.count_nonzero(got >> 1 < _FARTHEST))
     beside = port.symbols(np.full(near, FAR_FIRST + 1), units)
     rest = port.raw(count - near, raw) if near < count else _NONE
     return _far_of(got, beside, rest)

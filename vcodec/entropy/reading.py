@@ -98,21 +98,21 @@ def read_rows(
     """
     if len(rows) == 0:
         return True
-    low, starts = starts_of(rows)
+    lowest, starts = starts_of(rows)
     order = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
-        order[starts[rows[i] - low]] = i
-        starts[rows[i] - low] += 1
+        order[starts[rows[i] - lowest]] = i
+        starts[rows[i] - lowest] += 1
     flat, size = tables.reshape(-1), tables.shape[1]
     lower, width, point, read = state[LOWER], state[RANGE], state[POINT], state[READ]
     count = np.uint64(len(words))
     done = 0  # starts are ends now
-    for row in range(low, low + len(starts) - 1):
-        if starts[row - low] == done:  # most tables have nothing here: they are not looked at
+    for row in range(lowest, lowest + len(starts) - 1):
+        if starts[row - lowest] == done:  # most tables have nothing here: they are not looked at
             continue
         first, guess = row * size, row * size + guesses[row]
         least, most = flat[guess], flat[guess + 1]
-        for place in range(done, starts[row - low]):
+        for place in range(done, starts[row - lowest]):
             scale = width >> _P
             ahead = point - lower
             if ahead >= scale << _P:
@@ -133,7 +133,7 @@ def read_rows(
                     point |= np.uint64(words[read])
                 read += np.uint64(1)
             out[order[place]] = at - first
-        done = starts[row - low]
+        done = starts[row - lowest]
     state[LOWER], state[RANGE], state[POINT], state[READ] = lower, width, point, read
     return True
 

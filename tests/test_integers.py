@@ -22,6 +22,7 @@ from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
 from vcodec.entropy.lattice import (
     GROWN_FIRST,
     Contexts,
+    LaterPort,
     ReadPort,
     WritePort,
     code_choice,
@@ -197,6 +198,26 @@ def test_tables_of_keyframes_ignore_batch() -> None:
         for i in range(4):
             assert torch.equal(frozen.tables(number, act[i : i + 1], known[i : i + 1], 32)[0], table[i])
         known = known + index * mask
+
+
+def test_what_is_written_later_is_the_same() -> None:
+    """A port that keeps symbols writes what one writes that does not, raw values between them too."""
+    rng = np.random.default_rng(6)
+    tables = Tables(integer_rows(rng.uniform(0.1, 1, (40, 8))))
+    parts = [(rng.integers(0, 40, n), rng.integers(0, 8, n)) for n in (5, 0, 700, 1, 30)]
+    writers = SymbolWriter(), SymbolWriter()
+    later = LaterPort(writers[1], tables)
+    for port in (WritePort(writers[0], tables), later):
+        for turn in range(2):
+            for rows, symbols in parts:
+                port.symbols(rows, symbols)
+            if turn == 0:
+                port.raw(2, np.array([7, 65535]))
+    assert writers[1].count < writers[0].count
+    later.close()
+    later.close()
+    first, second = ((w.finish(), w.count, w.expected_bits) for w in writers)
+    assert first == second
 
 
 def test_integer_bound_is_proven() -> None:

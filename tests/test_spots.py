@@ -40,6 +40,21 @@ def test_lists_and_maps_agree(share: float) -> None:
             assert torch.equal(codebook.levels_of(spots, *at, 3).dense(), codebook.dequantize(index, *at, 3))
 
 
+def test_latents_in_steps() -> None:
+    """One frame's latents are scaled in a loop as tensors are; levels that are kept follow the weights."""
+    codebook = ConditionalCodebook(ConditionalConfig(12))
+    values = torch.randn(1, 12, 6, 10) * 50
+    for fine in (0, 0, 3):
+        at = torch.tensor([4.3]), torch.tensor([1]), torch.tensor([fine])
+        slow = codebook.scaled(values, *at, fine).detach()
+        with torch.inference_mode():
+            assert torch.equal(codebook.scaled(values, *at, fine), slow)
+            step = codebook.step(*at[:2], fine)
+        torch.nn.init.uniform_(codebook.log_step, 3.0, 5.0)
+        with torch.inference_mode():
+            assert not torch.equal(codebook.step(*at[:2], fine), step)
+
+
 @pytest.mark.parametrize("step", [EVERY, 0, 1])
 @pytest.mark.parametrize("first", [0, 1])
 def test_sums_become_numbers_of_tables(step: int, first: int) -> None:

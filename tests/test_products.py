@@ -63,7 +63,7 @@ def _map(rng: np.random.Generator, *shape: int) -> Any:
     return torch.from_numpy(rng.integers(-7, 8, shape) * (rng.random(shape) < 0.3)).float()
 
 
-@pytest.mark.parametrize("outputs", [5, 16, 37])
+@pytest.mark.parametrize("outputs", [5, 16, 32, 37])
 def test_layers_are_convolutions(outputs: int) -> None:
     """Dense gives a convolution's sums in the places asked for, Listed those of magnitudes, however many outputs."""
     rng = np.random.default_rng(outputs)

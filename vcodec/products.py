@@ -24,6 +24,7 @@ __all__ = [
     "ROWS",
     "add_products",
     "add_products_plainly",
+    "add_row",
     "address",
     "everywhere",
     "in_pairs",
@@ -149,6 +150,23 @@ def _add_products(pairs: Callable[[Any, Any, Any], Any], fours: Callable[[Any, A
     return typed
 
 
+def _add_row(typing_context: Any, sums: Any, count: Any, weights: Any, at: Any) -> Any:
+    """sums + count · weights[at : …], of a flat array of 16- or 32-bit integers; the count has 32 bits."""
+    bits = weights.dtype.bitwidth
+    kind = ir.VectorType(ir.IntType(bits), _SIZE)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, times = [], spread(builder, args[1], _SIZE)
+        for i, total in enumerate(cgutils.unpack_tuple(builder, args[0])):
+            place = builder.add(args[3], ir.Constant(args[3].type, _SIZE * i))
+            found = builder.load(address(context, builder, signature.args[2], args[2], place, kind), align=bits // 8)
+            found = builder.sext(found, _SUMS) if bits < 32 else found
+            out.append(builder.add(total, builder.mul(times, found)))
+        return context.make_tuple(builder, signature.return_type, out)
+
+    return sums(sums, count, weights, at), emit
+
+
 def _zero_sums(typing_context: Any, rows: Any) -> Any:
     """rows × OUTPUTS sums of 0; rows: a literal."""
     count = rows.literal_value * _BESIDE
@@ -176,5 +194,6 @@ def _put_sums(typing_context: Any, sums: Any, out: Any, to: Any, pitch: Any) -> 
 
 zero_sums: Any = intrinsic(prefer_literal=True)(_zero_sums)
 put_sums: Any = intrinsic(_put_sums)
+add_row: Any = intrinsic(_add_row)
 add_products_plainly: Any = intrinsic(_add_products(_plain, _add_fours_plainly))
 add_products: Any = intrinsic(_add_products(in_pairs, _add_fours if BYTES else _add_fours_plainly))

@@ -17,6 +17,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
+from vcodec import products
 from vcodec.convolving import Places, Sums, zeros
 from vcodec.entropy.integer import ACTIVATION_ONE
 from vcodec.entropy.observed import COUNT_MAX
@@ -25,6 +26,7 @@ from vcodec.spots import Spots
 
 __all__ = ["Levels", "Listed", "Weights", "fits", "places_of"]
 
+_RUN = 12 * products.OUTPUTS  # sums that a loop holds in registers
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
@@ -55,31 +57,39 @@ def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights:
 
     Of the three rows around a place each three samples lie together, as their weights do.
     """
-    channels, run, area = weights.shape[1], np.uint64(weights.shape[2]), h * w
+    channels, run, area, size = weights.shape[1], weights.shape[2], h * w, out.shape[1]
     flat, goal = weights.reshape(-1), out.reshape(-1)
     # place by place, so that what is added to stays near
-    ends, order = np.zeros(area + 1, np.int64), np.empty(len(places), np.int64)
+    ends, theirs, channel = np.zeros(area + 1, np.int64), np.empty((2, len(places)), np.int64), 0
     for i in range(len(places)):
-        ends[places[i] % area + 1] += 1
+        while places[i] >= (channel + 1) * area:  # places ascend
+            channel += 1
+        theirs[0, i], theirs[1, i] = places[i] - channel * area, channel * run
+        ends[theirs[0, i] + 1] += 1
     for place in range(area):
         ends[place + 1] += ends[place]
+    counts, begins = np.empty(len(places), np.int32), np.empty(len(places), np.int64)
     for i in range(len(places)):
-        place = places[i] % area
-        order[ends[place]] = i
-        ends[place] += 1
-    for n in range(len(order)):
-        i = order[n]
-        c, y, x = places[i] // area, places[i] % area // w, places[i] % w
-        count = np.int32(min(abs(values[i]), np.float32(most)))
+        n = ends[theirs[0, i]]
+        counts[n], begins[n] = np.int32(min(abs(values[i]), np.float32(most))), theirs[1, i]
+        ends[theirs[0, i]] += 1
+    begin, whole = 0, run - run % _RUN
+    for place in range(area):
+        end = ends[place]
+        if end == begin:
+            continue
         for row in range(3):
-            at = np.uint64(row * channels + c) * run
-            to = np.uint64((y + row) * (w + 2) + x) * np.uint64(out.shape[1])
-            if count == 1:
-                for o in range(run):
-                    goal[to + o] += np.int32(flat[at + o])
-            else:
-                for o in range(run):
-                    goal[to + o] += count * np.int32(flat[at + o])
+            at, to = row * channels * run, ((place // w + row) * (w + 2) + place % w) * size
+            for first in range(0, whole, _RUN):
+                total = products.add_row(products.zero_sums(12), np.int32(1), goal, to + first)
+                for n in range(begin, end):
+                    total = products.add_row(total, counts[n], flat, at + begins[n] + first)
+                products.put_sums(total, goal, to + first, products.OUTPUTS)
+            if whole < run:
+                for n in range(begin, end):
+                    for o in range(whole, run):
+                        goal[to + o] += counts[n] * np.int32(flat[at + begins[n] + o])
+        begin = end
 
 
 def _small(values: Tensor) -> Weights:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.quantizers.levels import in_steps, listed_levels, oriented_levels
+from vcodec.quantizers.levels import in_steps, listed_levels
 from vcodec.scale import between, level_of
 from vcodec.spots import Spots
 
@@ -117,13 +117,6 @@ class ConditionalCodebook(nn.Module):
     ) -> Tensor:
         """Levels of integer indices (as float tensor) [B,C,h,w]."""
         step, shift = self._at(level, kind, fine)
-        if oriented and len(index) == 1 and not torch.is_grad_enabled() and _plain(index, step):
-            out = torch.empty(index.shape)
-            turn = (1.0 - 2.0 * (phase % 2)).float()
-            indices = index[0].contiguous().numpy()
-            bits = indices.view(np.int32)
-            oriented_levels(indices, bits, shift[0].numpy(), step[0, :, 0, 0].numpy(), turn.numpy(), out[0].numpy())
-            return out
         size = index.abs().clamp(max=4).long()
         places = size + 5 * torch.arange(len(shift), device=index.device).view(-1, 1, 1, 1)
         value = (index - index.sign() * shift.reshape(-1)[places]) * step

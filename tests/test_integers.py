@@ -15,13 +15,14 @@ from tests.models import moving_frames, small_codec, small_trees
 from vcodec.backbones.motion import dense_vectors, neighbours
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
+from vcodec.entropy.active import Active
 from vcodec.entropy.context import ContextConfig, ContextNet, FrozenContext
-from vcodec.entropy.eightbit import EightBitContext
 from vcodec.entropy.integer import FrozenConv
 from vcodec.entropy.keyframes import FrozenKeyContext, KeyContext, key_steps
 from vcodec.entropy.lattice import (
     GROWN_FIRST,
     Contexts,
+    LaterPort,
     ReadPort,
     WritePort,
     code_choice,
@@ -32,7 +33,8 @@ from vcodec.entropy.lattice import (
     code_thumbnail,
 )
 from vcodec.entropy.motion import roughness as roughness_of
-from vcodec.entropy.observed import ROUGH, activity, roughness
+from vcodec.entropy.observed import ROUGH, activity, first_step, roughness
+from vcodec.entropy.steps import Steps, steps_of
 from vcodec.entropy.surroundings import COLUMNS, KINDS, Frame, past_of
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
 from vcodec.entropy.trees import Trees
@@ -40,6 +42,7 @@ from vcodec.errors import DamagedError, WeightsError
 from vcodec.grain import GRAINS
 from vcodec.scale import cascaded
 from vcodec.sources import MEMORY, SOURCES
+from vcodec.spots import listed, nothing
 from vcodec.training.growing import Watched, grown
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -121,50 +124,54 @@ def test_tables_ignore_batch_and_precision() -> None:
         assert torch.equal(other.step_b(x, f, 32, 1).float(), table_b)
 
 
+def numbers_in_places(steps: Steps, act: torch.Tensor, known: torch.Tensor) -> list[torch.Tensor]:
+    """Table numbers of each step's squares as a map, 0 elsewhere; known [1,C,h,w]: all indices."""
+    active, found = Active.of(act[0, 0].numpy()), []
+    color = sum(np.ogrid[: known.shape[2], : known.shape[3]]) % 2
+    owners = torch.from_numpy(steps.owners[:, color])
+    for step in range(steps.count):
+        numbers = active.none(known.shape[1])
+        steps.put(step, active, listed(known * (owners < step)), numbers)
+        out = torch.zeros(known.shape[1], active.rows.size)
+        out[:, active.places] = torch.from_numpy(numbers).float()
+        found.append(out.view(known.shape))
+        assert not (found[-1] * (owners != step)).any()
+    return found
+
+
 @pytest.mark.parametrize("size", [(2, 2), (36, 44), (4, 300)])
-def test_bytes_give_the_tables_of_floats(size: tuple[int, int]) -> None:
-    """8-bit arithmetic gives the very table numbers that float32 gives, weights beyond a byte among them."""
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_bytes_give_the_tables_of_floats(size: tuple[int, int], share: float) -> None:
+    """8-bit arithmetic gives the very table numbers that float32 gives, weights beyond a byte among them, of blocks of
+    some activity."""
     torch.manual_seed(3)
     h, w = size
-    tensors = ContextNet(ContextConfig(channels=12)).freeze()
-    for name in ("head_a", "head_b", "known"):
+    tensors = ContextNet(ContextConfig(channels=96, key_width=8)).freeze()
+    for name in ("inter.head_a", "inter.head_b", "inter.known", "key.0.deep", "key.3.head"):
         tensors[f"context.{name}"][::3, ::5] *= 40
-    assert tensors["context.head_b"].abs().max() > 254
-    net = FrozenContext(tensors)
-    weights = {n.removeprefix("context."): t.float() for n, t in tensors.items() if "offset" not in n}
-    quick = EightBitContext(weights, net.offsets)
-    act = torch.randint(0, 10, (1, 1, h // 2, w // 2))
-    past = torch.randint(-9, 10, (1, 12, h, w)).float()
+    assert tensors["context.inter.head_b"].abs().max() > 254
+    net, plain = FrozenContext(tensors), FrozenContext(tensors)
+    plain.eight_bit = None
+    assert net.keys is not None and plain.keys is not None and net.eight_bit is not None
+    plain.keys.eight_bit = [None] * 8
+    act = torch.randint(1, 10, (1, 1, h // 2, w // 2)) * (torch.rand(1, 1, h // 2, w // 2) < share)
+    past, known = torch.randint(-9, 10, (2, 1, 96, h, w)).float()
     rough = torch.randint(0, 2, (1, 3, h, w)).float()
-    for kind in (0, 1):
-        # two frames at once: the tensors' own way
-        twice = net.history(past.repeat(2, 1, 1, 1), rough.repeat(2, 1, 1, 1))
-        table, x = net.step_a(act.repeat(2, 1, 1, 1), twice, 32, kind)
-        table_b = net.step_b(past.repeat(2, 1, 1, 1), x, 32, kind)
-        quick_a, features = quick.step_a(act, quick.history(past, rough), 32, kind)
-        assert len(table.unique()) > 4
-        assert torch.equal(quick_a[0], table[0])
-        assert torch.equal(quick.step_b(past, features, 32, kind)[0], table_b[0])
-
-
-def test_tables_of_active_blocks_are_those_of_all() -> None:
-    """Where only blocks of some activity are asked for, their tables are the same, and others' are 0."""
-    torch.manual_seed(5)
-    net = FrozenContext(ContextNet(ContextConfig(channels=96, key_width=8)).freeze())
-    act = torch.randint(0, 10, (1, 1, 9, 13)) * (torch.rand(1, 1, 9, 13) < 0.3)
-    more = act * (torch.rand(act.shape) < 0.5)
-    past, rough = torch.randint(-9, 10, (1, 96, 18, 26)).float(), torch.randint(0, 2, (1, 3, 18, 26)).float()
-    history = net.history(past, rough)
-    for some in (more, act, more, torch.zeros_like(act)):
-        alive = (some > 0).repeat_interleave(2, 2).repeat_interleave(2, 3).float()
-        everywhere, features = net.step_a(some, history, 32, 1)
-        active, those = net.step_a(some, history, 32, 1, True)
-        assert torch.equal(active, everywhere * alive)
-        assert torch.equal(net.step_b(past, those, 32, 1), net.step_b(past, features, 32, 1) * alive)
-        assert net.keys is not None
-        for number in range(8):
-            found, wanted = (net.keys.tables(number, some, past, 32, active) for active in (True, False))
-            assert torch.equal(found, wanted * alive)
+    for before in (past, listed(past), None):
+        quick, slow = (numbers_in_places(steps_of(n, before, rough, known.shape, 32), act, known) for n in (net, plain))
+        assert all(torch.equal(a, b) for a, b in zip(quick, slow, strict=True))
+        assert share == 0 or max(len(table.unique()) for table in quick) > 4
+    # which is what networks say, and of the first look all that they say
+    table, features = net.step_a(act, net.history(past, rough), 32, 1)
+    alive = (act > 0).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    mine, active = first_step(96, h, w), Active.of(act[0, 0].numpy())
+    for n in (net, plain):
+        steps = steps_of(n, past, rough, known.shape, 32)
+        a, b = numbers_in_places(steps, act, known)
+        assert torch.equal(a, table * mine * alive)
+        assert torch.equal(b, net.step_b(known * mine, features, 32, 1) * ~mine * alive)
+        steps.put(0, active, nothing(tuple(known.shape)), numbers := active.none(96), every=True)
+        assert np.array_equal(numbers, table[0].flatten(1)[:, active.places])
 
 
 def test_tables_of_keyframes_ignore_batch() -> None:
@@ -191,6 +198,26 @@ def test_tables_of_keyframes_ignore_batch() -> None:
         for i in range(4):
             assert torch.equal(frozen.tables(number, act[i : i + 1], known[i : i + 1], 32)[0], table[i])
         known = known + index * mask
+
+
+def test_what_is_written_later_is_the_same() -> None:
+    """A port that keeps symbols writes what one writes that does not, raw values between them too."""
+    rng = np.random.default_rng(6)
+    tables = Tables(integer_rows(rng.uniform(0.1, 1, (40, 8))))
+    parts = [(rng.integers(0, 40, n), rng.integers(0, 8, n)) for n in (5, 0, 700, 1, 30)]
+    writers = SymbolWriter(), SymbolWriter()
+    later = LaterPort(writers[1], tables)
+    for port in (WritePort(writers[0], tables), later):
+        for turn in range(2):
+            for rows, symbols in parts:
+                port.symbols(rows, symbols)
+            if turn == 0:
+                port.raw(2, np.array([7, 65535]))
+    assert writers[1].count < writers[0].count
+    later.close()
+    later.close()
+    first, second = ((w.finish(), w.count, w.expected_bits) for w in writers)
+    assert first == second
 
 
 def test_integer_bound_is_proven() -> None:

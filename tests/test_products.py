@@ -1,4 +1,4 @@
-"""Sums of products of 16-bit integers are exact, by what this CPU has for them and in terms that every CPU has."""
+"""Sums of products of integers are exact, by what this CPU has for them and in terms that every CPU has."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from vcodec.convolving import Dense, room
 from vcodec.entropy.intlayers import Listed
 from vcodec.spots import listed
 
-ROWS, INPUTS = products.ROWS, 10
+ROWS, INPUTS = products.ROWS, 12
 
 
-def _block(add_pairs: Any) -> Callable[..., None]:
+def _block(add_products: Any, together: int = 2) -> Callable[..., None]:
     """A loop that makes a block of sums."""
 
     @njit
     def loop(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         total = products.zero_sums(6)
-        for k in range(0, INPUTS, 2):
-            total = add_pairs(total, a, k, INPUTS, b, k * products.OUTPUTS)
+        for k in range(0, INPUTS, together):
+            total = add_products(total, a, k, INPUTS, b, k * products.OUTPUTS)
         products.put_sums(total, out, 0, products.OUTPUTS)
 
     return loop
 
 
-@pytest.mark.parametrize("add_pairs", [products.add_pairs, products.add_pairs_plainly])
+@pytest.mark.parametrize("add_products", [products.add_products, products.add_products_plainly])
 @pytest.mark.parametrize("most", [300, 2**13])
-def test_products_are_exact(add_pairs: Any, most: int) -> None:
+def test_products_are_exact(add_products: Any, most: int) -> None:
     """A block of sums is the integer product of its rows and weights, the largest that fit 32 bits too."""
     rng = np.random.default_rng(most)
     a = rng.integers(-most, most + 1, (ROWS, INPUTS)).astype(np.int16)
@@ -42,7 +42,20 @@ def test_products_are_exact(add_pairs: Any, most: int) -> None:
     a[0], weights[:, 0], weights[:, 1] = most, most, -most
     paired = np.ascontiguousarray(weights.reshape(INPUTS // 2, 2, -1).transpose(0, 2, 1))
     out = np.zeros((ROWS, products.OUTPUTS), np.int32)
-    _block(add_pairs)(a.ravel(), paired.ravel(), out.ravel())
+    _block(add_products)(a.ravel(), paired.ravel(), out.ravel())
+    assert np.array_equal(out, a.astype(np.int64) @ weights.astype(np.int64))
+
+
+@pytest.mark.parametrize("add_products", [products.add_products, products.add_products_plainly])
+def test_products_of_bytes_are_exact(add_products: Any) -> None:
+    """The same of bytes, four at a time: the largest and the smallest too, nothing is cut off between."""
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 256, (ROWS, INPUTS)).astype(np.uint8)
+    weights = rng.integers(-128, 128, (INPUTS, products.OUTPUTS)).astype(np.int8)
+    a[0], weights[:, 0], weights[:, 1] = 255, 127, -128
+    fours = np.ascontiguousarray(weights.reshape(INPUTS // 4, 4, -1).transpose(0, 2, 1))
+    out = np.zeros((ROWS, products.OUTPUTS), np.int32)
+    _block(add_products, 4)(a.ravel(), fours.ravel(), out.ravel())
     assert np.array_equal(out, a.astype(np.int64) @ weights.astype(np.int64))
 
 
@@ -50,7 +63,7 @@ def _map(rng: np.random.Generator, *shape: int) -> Any:
     return torch.from_numpy(rng.integers(-7, 8, shape) * (rng.random(shape) < 0.3)).float()
 
 
-@pytest.mark.parametrize("outputs", [5, 16, 37])
+@pytest.mark.parametrize("outputs", [5, 16, 32, 37])
 def test_layers_are_convolutions(outputs: int) -> None:
     """Dense gives a convolution's sums in the places asked for, Listed those of magnitudes, however many outputs."""
     rng = np.random.default_rng(outputs)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from vcodec.backbones.base import Latent, Listed
-from vcodec.entropy import choosing
-from vcodec.entropy.listing import joined, kept, numbered
+from vcodec.entropy.active import EVERY, numbered
+from vcodec.entropy.listing import joined, kept
 from vcodec.quantizers.conditional import ConditionalCodebook, ConditionalConfig
-from vcodec.spots import Spots, listed
+from vcodec.spots import listed, nothing
 
 
 def sparse(rng: np.random.Generator, shape: tuple[int, ...], share: float) -> torch.Tensor:
@@ -40,22 +40,38 @@ def test_lists_and_maps_agree(share: float) -> None:
             assert torch.equal(codebook.levels_of(spots, *at, 3).dense(), codebook.dequantize(index, *at, 3))
 
 
-@pytest.mark.parametrize("step", [0, 1])
-def test_what_is_coded_is_listed_in_order(step: int) -> None:
-    """Rows and places of a step are those that the whole map of table numbers gives."""
-    rng = np.random.default_rng(step)
-    c, h, w = 8, 10, 14
-    act = rng.integers(0, 3, (h // 2, w // 2))
-    places = np.flatnonzero(act.repeat(2, 0).repeat(2, 1))
-    sums = rng.integers(-4000, 4000, (len(places), c)).astype(np.int32)
-    offset = rng.integers(-500, 500, c).astype(np.int32)
-    table = np.zeros((c, h * w), np.float32)
-    table[:, places] = (((sums + offset + 64) >> 7).clip(0, 20)).T
-    total = sum(np.ogrid[:c, :h, :w])
-    mask = total % 2 == step
-    want = choosing.coded(table.reshape(c, h, w), mask, act, 100)
-    found = numbered(sums, offset, (np.int32(64), np.int32(7), np.int32(20)), places, (h, w), step, 100)
-    assert len(want[0]) > 20 and all(np.array_equal(a, b) for a, b in zip(found, want))
+def test_latents_in_steps() -> None:
+    """One frame's latents are scaled in a loop as tensors are; levels that are kept follow the weights."""
+    codebook = ConditionalCodebook(ConditionalConfig(12))
+    values = torch.randn(1, 12, 6, 10) * 50
+    for fine in (0, 0, 3):
+        at = torch.tensor([4.3]), torch.tensor([1]), torch.tensor([fine])
+        slow = codebook.scaled(values, *at, fine).detach()
+        with torch.inference_mode():
+            assert torch.equal(codebook.scaled(values, *at, fine), slow)
+            step = codebook.step(*at[:2], fine)
+        torch.nn.init.uniform_(codebook.log_step, 3.0, 5.0)
+        with torch.inference_mode():
+            assert not torch.equal(codebook.step(*at[:2], fine), step)
+
+
+@pytest.mark.parametrize("step", [EVERY, 0, 1])
+@pytest.mark.parametrize("first", [0, 1])
+def test_sums_become_numbers_of_tables(step: int, first: int) -> None:
+    """Rounded, within bounds, of some channels in rows from some on; of the step's squares, or all: others stay."""
+    rng = np.random.default_rng(step + 1)
+    c, n = 8, 4 * 35
+    channels, begin = np.array([0, 3, 4, 7]), first * n // 2
+    sums = rng.integers(-4000, 4000, (n - begin, len(channels))).astype(np.int32)
+    offset = rng.integers(-500, 500, len(channels)).astype(np.int32)
+    owners = rng.integers(0, 2, (c, 2)).astype(np.uint8)
+    out = np.full((c, n), 99, np.uint8)
+    numbered(sums, offset, (np.int32(64), np.int32(7), np.int32(20)), channels, begin, owners, step, out)
+    want = np.full((c, n), 99)
+    want[channels, begin:] = (((sums + offset + 64) >> 7).clip(0, 20)).T
+    if step != EVERY:
+        want[(owners != step).repeat(n // 2, 1)] = 99
+    assert np.array_equal(out, want)
 
 
 def test_symbols_that_are_kept() -> None:
@@ -66,6 +82,5 @@ def test_symbols_that_are_kept() -> None:
 
 def test_nothing_is_a_list_too() -> None:
     """An empty map."""
-    none = np.empty(0, np.int64)
-    spots = Spots(none, none.astype(np.float32), (1, 2, 4, 4))
+    spots = nothing((1, 2, 4, 4))
     assert not spots.dense().any() and not joined([spots, spots]).places.size

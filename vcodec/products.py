@@ -1,6 +1,7 @@
-"""Sums of products of 16-bit integers in compiled loops, two products a lane: what CPUs without byte products do best.
+"""Sums of products of 16-bit integers in compiled loops, two products a lane; of bytes four, where a CPU has those.
 
     pairs of a [rows, 2·k]  ·  pairs of weights [k, OUTPUTS, 2]  ─►  32-bit sums [rows, OUTPUTS]
+    fours of a [rows, 4·k]  ·  fours of weights [k, OUTPUTS, 4]  ─►  the same: a in 0..255, weights in -128..127
 
 A tuple of lanes is what a loop holds in registers: twelve sums, two vectors of weights and a pair fit sixteen of them.
 Integers are exact in any order.  Arrays are flat, and nothing checks that a place is in them.
@@ -18,10 +19,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 __all__ = [
+    "BYTES",
     "OUTPUTS",
     "ROWS",
-    "add_pairs",
-    "add_pairs_plainly",
+    "add_products",
+    "add_products_plainly",
+    "add_row",
     "address",
     "everywhere",
     "in_pairs",
@@ -34,7 +37,10 @@ OUTPUTS, ROWS = 16, 6  # of a block of sums
 _SIZE = 8  # sums in a vector
 _BESIDE = OUTPUTS // _SIZE
 _SUMS, _SHORTS = ir.VectorType(ir.IntType(32), _SIZE), ir.VectorType(ir.IntType(16), 2 * _SIZE)
-_HERE = bool(get_host_cpu_features().get("avx2"))
+_FEATURES = get_host_cpu_features()
+_HERE = bool(_FEATURES.get("avx2"))
+BYTES = bool(_FEATURES.get("avx512vnni") and _FEATURES.get("avx512vl"))
+"""Whether this CPU has products of bytes: without them those of 16-bit integers are quicker."""
 # what AVX2 and AVX-512 have for it, by the sums in a vector; LLVM does not find it by itself
 _NATIVE = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
@@ -97,28 +103,68 @@ in_pairs = _native if _HERE else _plain
 there is AVX-512: (builder, a, b)."""
 
 
-def _add_pairs(products: Callable[[Any, Any, Any], Any]) -> Any:
+def _add_fours(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    """total + four products of bytes each, of vectors of 32 bits."""
+    kind = ir.FunctionType(_SUMS, [_SUMS] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.256")
+    return builder.call(function, [total, a, b])
+
+
+def _add_fours_plainly(builder: Any, total: Any, a: Any, b: Any) -> Any:
+    """The same in terms that every CPU has."""
+    for i in range(4):
+        left, right = (builder.shl(x, ir.Constant(_SUMS, [24 - 8 * i] * _SIZE)) for x in (a, b))
+        ends = ir.Constant(_SUMS, [24] * _SIZE)
+        total = builder.add(total, builder.mul(builder.lshr(left, ends), builder.ashr(right, ends)))
+    return total
+
+
+def _add_products(pairs: Callable[[Any, Any, Any], Any], fours: Callable[[Any, Any, Any, Any], Any]) -> Any:
     def typed(typing_context: Any, sums: Any, a: Any, at: Any, pitch: Any, weights: Any, first: Any) -> Any:
-        """sums + a[at + pitch · row : … + 2] · weights[first + 2 · output : … + 2], of flat int16 arrays."""
+        """sums + a[at + pitch · row : … + n] · weights[first + n · output : … + n], of flat arrays of 16-bit integers
+        (n = 2) or of bytes (n = 4)."""
+        size = a.dtype.bitwidth // 8
+        count = 4 // size
 
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             held, out, row = cgutils.unpack_tuple(builder, args[0]), [], args[2]
-            places = [builder.add(args[5], ir.Constant(args[5].type, 2 * _SIZE * i)) for i in range(_BESIDE)]
+            places = [builder.add(args[5], ir.Constant(args[5].type, count * _SIZE * i)) for i in range(_BESIDE)]
             found = [
-                builder.load(address(context, builder, signature.args[4], args[4], place, _SHORTS), align=2)
+                builder.load(address(context, builder, signature.args[4], args[4], place, _SUMS), align=size)
                 for place in places
             ]
             for i, total in enumerate(held):
                 if i % _BESIDE == 0:
                     place = address(context, builder, signature.args[1], args[1], row, ir.IntType(32))
-                    pair = everywhere(builder, builder.load(place, align=2))
+                    some = spread(builder, builder.load(place, align=size), _SIZE)
                     row = builder.add(row, args[3])
-                out.append(builder.add(total, products(builder, pair, found[i % _BESIDE])))
+                if count == 2:
+                    both = (builder.bitcast(x, _SHORTS) for x in (some, found[i % _BESIDE]))
+                    out.append(builder.add(total, pairs(builder, *both)))
+                else:
+                    out.append(fours(builder, total, some, found[i % _BESIDE]))
             return context.make_tuple(builder, signature.return_type, out)
 
         return sums(sums, a, at, pitch, weights, first), emit
 
     return typed
+
+
+def _add_row(typing_context: Any, sums: Any, count: Any, weights: Any, at: Any) -> Any:
+    """sums + count · weights[at : …], of a flat array of 16- or 32-bit integers; the count has 32 bits."""
+    bits = weights.dtype.bitwidth
+    kind = ir.VectorType(ir.IntType(bits), _SIZE)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        out, times = [], spread(builder, args[1], _SIZE)
+        for i, total in enumerate(cgutils.unpack_tuple(builder, args[0])):
+            place = builder.add(args[3], ir.Constant(args[3].type, _SIZE * i))
+            found = builder.load(address(context, builder, signature.args[2], args[2], place, kind), align=bits // 8)
+            found = builder.sext(found, _SUMS) if bits < 32 else found
+            out.append(builder.add(total, builder.mul(times, found)))
+        return context.make_tuple(builder, signature.return_type, out)
+
+    return sums(sums, count, weights, at), emit
 
 
 def _zero_sums(typing_context: Any, rows: Any) -> Any:
@@ -148,5 +194,6 @@ def _put_sums(typing_context: Any, sums: Any, out: Any, to: Any, pitch: Any) -> 
 
 zero_sums: Any = intrinsic(prefer_literal=True)(_zero_sums)
 put_sums: Any = intrinsic(_put_sums)
-add_pairs_plainly: Any = intrinsic(_add_pairs(_plain))
-add_pairs: Any = intrinsic(_add_pairs(in_pairs))
+add_row: Any = intrinsic(_add_row)
+add_products_plainly: Any = intrinsic(_add_products(_plain, _add_fours_plainly))
+add_products: Any = intrinsic(_add_products(in_pairs, _add_fours if BYTES else _add_fours_plainly))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vcodec.loops import KEPT
 
-__all__ = ["Spots", "listed"]
+__all__ = ["Spots", "listed", "nothing"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,6 +30,11 @@ class Spots(NamedTuple):
         out = torch.zeros(self.shape)
         out.numpy().reshape(-1)[self.places] = self.values
         return out.to(device)
+
+
+def nothing(shape: tuple[int, ...]) -> Spots:
+    """A map of zeros."""
+    return Spots(np.empty(0, np.int64), np.empty(0, np.float32), shape)
 
 
 def listed(values: Tensor) -> Spots:

@@ -61,9 +61,9 @@ def learned(costs: Costs, coded: Costs) -> Costs:
 
 
 def shifted(rows: Ints, places: Ints, area: int, first: int, costs: Costs | None) -> Ints:
-    """Rows [n], first + a number, with each number shifted as its channel's are; places [n] in maps of this area.
+    """Rows [n], first + a number, with each number shifted as its channel's are.
 
-    costs: what was learned so far, None where nothing was.
+    places [n]: in maps of this area, ascending; costs: what was learned so far, None where nothing was.
     """
     return rows if costs is None else _shifted(rows, places, area, first, shifts_of(costs))
 
@@ -71,9 +71,11 @@ def shifted(rows: Ints, places: Ints, area: int, first: int, costs: Costs | None
 @njit(cache=KEPT, nogil=True)
 def _shifted(rows: Ints, places: Ints, area: int, first: int, shifts: Ints) -> Ints:
     """As shifted, of shifts [C]."""
-    out, most = np.empty(len(rows), np.int64), first + TABLES - 1
+    out, most, channel, end = np.empty(len(rows), np.int64), first + TABLES - 1, -1, 0
     for i in range(len(rows)):
-        out[i] = min(max(rows[i] + shifts[places[i] // area], first + 1), most)
+        while places[i] >= end:  # places ascend
+            channel, end = channel + 1, end + area
+        out[i] = min(max(rows[i] + shifts[channel], first + 1), most)
     return out
 
 
@@ -84,6 +86,10 @@ def tallied(rows: Ints, places: Ints, symbols: Ints, area: int, first: int, cost
     costs [N,S]: of each symbol in each row.
     """
     size = costs.shape[1]
+    # by symbol, what tables cost one after the other, those at the ends again and again
+    beside = np.empty((size, TABLES + 2 * SPAN), np.int64)
+    for s in range(TABLES + 2 * SPAN):
+        beside[:, s] = costs[first + min(max(s - SPAN, 1), TABLES - 1)]
     counts, met = np.zeros(TABLES * size, np.int64), np.empty(TABLES * size, np.int64)
     begin = 0
     while begin < len(rows):
@@ -95,10 +101,11 @@ def tallied(rows: Ints, places: Ints, symbols: Ints, area: int, first: int, cost
             kinds += int(counts[at] == 0)
             counts[at] += 1
             i += 1
-        for n in range(kinds):
-            number, symbol = met[n] // size, met[n] % size
+        total = out[channel]
+        for at in met[:kinds]:
+            number, count = at // size, counts[at]
+            line = beside[at % size, number : number + 2 * SPAN + 1]
             for s in range(2 * SPAN + 1):
-                row = first + min(max(number + s - SPAN, 1), TABLES - 1)
-                out[channel, s] += counts[met[n]] * costs[row, symbol]
-            counts[met[n]] = 0
+                total[s] += count * line[s]
+            counts[at] = 0
         begin = i

@@ -1,22 +1,87 @@
 """Which indices are worth sending, compiled for this CPU: loops over a frame's latents [C,h,w] in steps.
 
+    latents ─► activity, at a guess ─► candidates, listed ─► the cheapest of each ─► activity of blocks that pay
+
 An index may be the nearest level, the one before it towards zero, or zero: whatever costs the least in squared error +
 price · bits under the very table it is coded with.  A 16×16 block whose indices cost more than they save is emptied.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from vcodec.entropy.active import EVERY, Active
 from vcodec.loops import KEPT
 
-__all__ = ["candidates", "cheapest", "coded", "first_activity", "worthwhile"]
+__all__ = ["Candidates", "Rule", "first_activity", "symbols_of"]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Small = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
 _LEVELS = 9  # of activity, beside none
+_UNSIGNED, _HALF = np.int32(0x7FFFFFFF), np.int32(0x3F000000)  # the bits of a float without its sign; 0.5 in bits
+
+
+class Rule(NamedTuple):
+    """What indices are chosen by.
+
+    low, high: ends of the codebook; bits [tables,2·reach+2]: of each symbol, the last an escape; shifts [C]: of table
+    numbers.
+    """
+
+    low: int
+    high: int
+    bits: Floats
+    shifts: Ints
+
+
+class Candidates(NamedTuple):
+    """Latents whose nearest level is not 0, where there is activity, in order: those of channel c from starts[c] on.
+
+    starts [C+1]; flat places [m], their rows in Active's places [m], values [m], prices of a bit [m].
+    """
+
+    starts: Ints
+    places: Ints
+    rows: Small
+    values: Floats
+    prices: Floats
+
+    @staticmethod
+    def of(u: Floats, counts: Ints, price: Floats, weight: Floats, active: Active) -> Candidates:
+        """Of latents [C,h,w] in steps, and how many first_activity counted; a bit's price is price [C] / weight
+        [C,h,w]."""
+        return Candidates(*_candidates(u, counts, price, weight, active.places, active.rows))
+
+    def nothing(self) -> Floats:
+        """An index of 0 for each."""
+        return np.zeros(len(self.places), np.float32)
+
+    def choose(self, rule: Rule, numbers: Bytes, owners: Bytes, step: int, out: Floats) -> None:
+        """The cheapest indices out [m] of a step's squares, or of EVERY one; others stay.
+
+        numbers [C,n] of tables: 0 allows only zero; owners [C,2]: see Active.
+        """
+        _cheapest(*self, *rule, numbers, owners, step, out)
+
+    def sent(self, indices: Floats) -> tuple[Ints, Floats]:
+        """Flat places and values of indices [m] that are not 0."""
+        return _sent(self.places, indices)
+
+    def worthwhile(self, rule: Rule, numbers: Bytes, indices: Floats, least: float, active: Active) -> Ints:
+        """Activity [h/2,w/2] of indices [m] once blocks that save less than ``least`` bits are emptied."""
+        out = np.zeros_like(active.activity)
+        _worthwhile(*self, *rule, numbers, indices, least, active.places, out)
+        return out
+
+    def within(self, before: Active, after: Active) -> Candidates:
+        """Those that are left where less is active than before."""
+        return Candidates(*_within(*self, before.places, after.rows))
 
 
 @njit(cache=KEPT, nogil=True)
@@ -29,51 +94,79 @@ def _bit_length(total: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True)
-def _largest(values: Floats) -> np.float32:
-    """Magnitude of the largest: in vectors, for most rows hold nothing."""
-    most = np.float32(0.0)
-    for value in values:
-        most = max(most, abs(value))
-    return most
+def _some(bits: Small) -> int:
+    """How many of a row of floats, as they lie in memory, are 0.5 or more in magnitude: in vectors, as most are not."""
+    count = np.int32(0)
+    for value in bits:
+        count += np.int32(value & _UNSIGNED >= _HALF)
+    return int(count)
 
 
 @njit(cache=KEPT, nogil=True)
-def first_activity(u: Floats, low: int, high: int, out: Ints) -> None:
-    """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending."""
+def first_activity(u: Floats, low: int, high: int, out: Ints) -> Ints:
+    """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending.
+
+    Gives how many latents of each row [C,h] are nearest to another level than 0.
+    """
     channels, h, w = u.shape
-    total = np.empty(w, np.int32)
+    total, bits, counts = np.empty(w, np.int32), u.view(np.int32), np.empty((channels, h), np.int64)
     most, least = np.float32(high), np.float32(-low)
     for row in range(h // 2):
         total[:] = 0
         for c in range(channels):
             for y in range(2 * row, 2 * row + 2):
-                values = u[c, y]
-                if _largest(values) < 0.5:
+                counts[c, y] = _some(bits[c, y])
+                if counts[c, y] == 0:
                     continue
+                values = u[c, y]
                 for x in range(w):
                     value = values[x]
-                    size = np.rint(max(abs(value) - np.float32(0.2), np.float32(0.0)))
-                    total[x] += np.int32(min(size, most if value > 0 else least))
+                    size, top = np.rint(abs(value) - np.float32(0.2)), most if value > 0 else least
+                    size = size if size > 0 else np.float32(0.0)
+                    total[x] += np.int32(size if size < top else top)
         for x in range(w // 2):
             out[row, x] = _bit_length(total[2 * x] + total[2 * x + 1])
+    return counts
 
 
 @njit(cache=KEPT, nogil=True)
-def candidates(u: Floats, activity: Ints) -> Ints:
-    """Latents [C,h,w] whose nearest level is not 0, where there is activity [h/2,w/2], in order: their flat places, and
-    those of their blocks [2,n]."""
+def _candidates(
+    u: Floats, counts: Ints, price: Floats, weight: Floats, active: Ints, rows: Small
+) -> tuple[Ints, Ints, Small, Floats, Floats]:
+    """Fields of Candidates.of."""
     channels, h, w = u.shape
-    places, n = np.empty((2, u.size), np.int64), 0
+    room, bits = counts.sum() + 1, u.view(np.int32)
+    starts, places, theirs = np.zeros(channels + 1, np.int64), np.empty(room, np.int64), np.empty(room, np.int32)
+    columns, ends = _columns(active, h, w)
+    n = np.uint64(0)
     for c in range(channels):
         for y in range(h):
-            line, values = activity[y >> 1], u[c, y]
-            if _largest(values) < 0.5:
-                continue
-            begin, block = (c * h + y) * w, (y >> 1) * (w >> 1)
-            for x in range(w):
-                places[0, n], places[1, n] = begin + x, block + (x >> 1)
-                n += abs(values[x]) >= 0.5 and line[x >> 1] > 0
-    return places[:, :n].copy()
+            if counts[c, y]:
+                begin, values, line = (c * h + y) * w, bits[c, y], rows[y]
+                for x in columns[ends[y >> 1] : ends[(y >> 1) + 1]]:  # without a branch that nobody can foresee
+                    places[n], theirs[n] = begin + np.int64(x), line[x]
+                    n += np.uint64(values[x] & _UNSIGNED >= _HALF)
+        starts[c + 1] = n
+    found, prices = np.empty(n, np.float32), np.empty(n, np.float32)
+    given, weights = u.reshape(-1), weight.reshape(-1)
+    for c in range(channels):
+        for i in range(starts[c], starts[c + 1]):
+            place = np.uint64(places[i])
+            found[i], prices[i] = given[place], price[c] / weights[place]
+    return starts, places[:n], theirs[:n], found, prices
+
+
+@njit(cache=KEPT, nogil=True)
+def _columns(active: Ints, h: int, w: int) -> tuple[npt.NDArray[np.uint64], Ints]:
+    """Columns that are active in each row of blocks, one after the other, and where each row's begin [h/2+1]."""
+    columns, ends = np.empty(len(active) // 2, np.uint64), np.zeros(h // 2 + 1, np.int64)
+    for i in range(len(active) // 4):  # a block's first quarter
+        x = active[i] % w
+        columns[2 * i], columns[2 * i + 1] = x, x + 1
+        ends[active[i] // w // 2 + 1] = 2 * i + 2
+    for y in range(h // 2):
+        ends[y + 1] = max(ends[y], ends[y + 1])
+    return columns, ends
 
 
 @njit(cache=KEPT, nogil=True)
@@ -83,108 +176,137 @@ def _shifted(number: int, shift: int, tables: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True)
-def cheapest(
-    u: Floats,
+def _cheapest(
+    starts: Ints,
     places: Ints,
-    limits: tuple[int, int],
-    table: Floats,
+    rows: Small,
+    values: Floats,
+    prices: Floats,
+    low: int,
+    high: int,
     bits: Floats,
-    price: Floats,
-    activity: Ints,
-    mask: npt.NDArray[np.bool_],
     shifts: Ints,
+    numbers: Bytes,
+    owners: Bytes,
+    step: int,
     out: Floats,
 ) -> None:
-    """Indices out [C,h,w] where a mask is set, of places as candidates has them; others stay.
-
-    table: numbers [C,h,w], 0 allows only zero; bits [tables,2·reach+2]: of each symbol, the last an escape;
-    price [C,h,w]; activity [h/2,w/2], 0 allows only zero; shifts [C]: of table numbers.
-    """
-    reach, area = bits.shape[1] // 2 - 1, u.shape[1] * u.shape[2]
-    values, numbers, prices = u.reshape(-1), table.reshape(-1), price.reshape(-1)
-    wanted, alive, chosen = mask.reshape(-1), activity.reshape(-1), out.reshape(-1)
-    for i in range(places.shape[1]):
-        place = places[0, i]
-        if not wanted[place]:
+    """See Candidates.choose."""
+    reach, squares, tables = bits.shape[1] // 2 - 1, numbers.shape[1] // 2, len(bits)
+    for c in range(len(starts) - 1):
+        if step != EVERY and owners[c, 0] != step and owners[c, 1] != step:
             continue
-        value, best = values[place], np.float32(0.0)
-        if alive[places[1, i]] and numbers[place] > 0:
-            worth, cost = prices[place], bits[_shifted(int(numbers[place]), shifts[place // area], len(bits))]
-            least = value * value + worth * cost[reach]
-            nearest = min(max(np.rint(value), np.float32(limits[0])), np.float32(limits[1]))
-            for less in range(2 if nearest != 0 else 0):
+        ours = step == EVERY or owners[c, 0] == step, step == EVERY or owners[c, 1] == step
+        line, shift = numbers[c], shifts[c]
+        for i in range(starts[c], starts[c + 1]):  # without branches that nobody can foresee
+            row = np.uint64(rows[i])
+            number, value, worth = int(line[row]), values[i], prices[i]
+            cost = bits[np.uint64(_shifted(number, shift, tables))]
+            best, least = 0.0, np.float64(value * value + worth * cost[np.uint64(reach)])
+            nearest = np.float64(min(max(np.rint(value), np.float32(low)), np.float32(high)))
+            for less in range(2):
                 index = nearest - less if nearest > 0 else nearest + less
                 symbol = int(index) + reach if abs(index) <= reach else 2 * reach + 1
-                bid = (value - index) * (value - index) + worth * cost[symbol]
-                if bid < least or (bid == least and abs(index) > abs(best)):
-                    best, least = index, bid
-        chosen[place] = best
+                bid = (value - index) * (value - index) + worth * cost[np.uint64(symbol)]
+                better = (bid < least) | ((bid == least) & (abs(index) > abs(best)))
+                best, least = index if better else best, bid if better else least
+            mine = ours[1] if row >= squares else ours[0]
+            found = np.float32(best if (number > 0) & (nearest != 0) else 0.0)
+            out[i] = found if mine else out[i]
 
 
 @njit(cache=KEPT, nogil=True)
-def _active(activity: Ints, w: int) -> tuple[Ints, Ints]:
-    """Columns of each row of blocks where there is activity [h/2,w/2]: [h/2,w], and how many [h/2]."""
-    active, counts = np.empty((len(activity), w), np.int64), np.zeros(len(activity), np.int64)
-    for y in range(len(activity)):
-        for x in range(w):
-            if activity[y, x >> 1]:
-                active[y, counts[y]] = x
-                counts[y] += 1
-    return active, counts
+def _sent(places: Ints, indices: Floats) -> tuple[Ints, Floats]:
+    """See Candidates.sent."""
+    count = 1
+    for index in indices:
+        count += index != 0
+    found, values, n = np.empty(count, np.int64), np.empty(count, np.float32), np.uint64(0)
+    for i in range(len(indices)):
+        found[n], values[n] = places[i], indices[i]
+        n += np.uint64(indices[i] != 0)
+    return found[: count - 1], values[: count - 1]
 
 
 @njit(cache=KEPT, nogil=True)
-def worthwhile(
-    u: Floats,
-    index: Floats,
-    table: Floats,
+def _worthwhile(
+    starts: Ints,
+    places: Ints,
+    rows: Small,
+    values: Floats,
+    prices: Floats,
+    low: int,
+    high: int,
     bits: Floats,
-    price: Floats,
-    activity: Ints,
     shifts: Ints,
+    numbers: Bytes,
+    indices: Floats,
     least: float,
+    active: Ints,
     out: Ints,
 ) -> None:
-    """Activity out [h/2,w/2] of indices [C,h,w] once blocks that save less than ``least`` bits are emptied."""
-    channels, h, w = u.shape
-    reach = bits.shape[1] // 2 - 1
-    saved = np.zeros((h // 2, w // 2), np.float32)
-    total = np.zeros((h // 2, w // 2), np.int64)
-    active, counts = _active(activity, w)
-    for c in range(channels):
-        for y in range(h):
-            for i in range(counts[y >> 1]):
-                x = active[y >> 1, i]
-                row, sent = int(table[c, y, x]), index[c, y, x]
+    """See Candidates.worthwhile; out holds zeros."""
+    reach, w = bits.shape[1] // 2 - 1, 2 * out.shape[1]
+    n = numbers.shape[1]
+    blocks = n // 4
+    saved, total = np.zeros(blocks, np.float32), np.zeros(blocks, np.int64)
+    gains, costs, zero = np.zeros(n, np.float32), np.empty(n, np.float32), np.zeros(256, np.float32)
+    for c in range(len(starts) - 1):
+        for number in range(1, len(bits)):
+            zero[number] = bits[_shifted(number, shifts[c], len(bits)), reach]
+        for row in range(n):
+            costs[row] = zero[numbers[c, row]]
+        for i in range(starts[c], starts[c + 1]):
+            sent, value, row = indices[i], values[i], rows[i]
+            if sent != 0:
                 symbol = int(sent) + reach if abs(sent) <= reach else 2 * reach + 1
-                if sent != 0:
-                    value = u[c, y, x]
-                    saved[y >> 1, x >> 1] += (value * value - (value - sent) * (value - sent)) / price[c, y, x]
-                    total[y >> 1, x >> 1] += int(abs(sent))
-                if row:
-                    saved[y >> 1, x >> 1] -= bits[_shifted(row, shifts[c], len(bits)), symbol]
-    for y in range(h // 2):
-        for x in range(w // 2):
-            out[y, x] = _bit_length(total[y, x]) if saved[y, x] > least else 0
+                gains[row] = (value * value - (value - sent) * (value - sent)) / prices[i]
+                costs[row] = bits[_shifted(int(numbers[c, row]), shifts[c], len(bits)), symbol]
+                total[row % blocks] += int(abs(sent))
+        for quarter in (0, 2, 3, 1):  # as they lie in a map: sums of floats depend on it
+            first = quarter * blocks
+            for i in range(blocks):
+                saved[i] = saved[i] + gains[first + i] - costs[first + i]
+        for i in range(starts[c], starts[c + 1]):
+            gains[rows[i]] = 0
+    for i in range(blocks):
+        if saved[i] > least:
+            out[active[i] // w // 2, active[i] % w // 2] = _bit_length(total[i])
 
 
 @njit(cache=KEPT, nogil=True)
-def coded(table: Floats, mask: npt.NDArray[np.bool_], activity: Ints, first: int) -> tuple[Ints, Ints]:
-    """Of the indices [C,h,w] that are coded: rows of their tables (first + number), and flat places, in order.
-
-    table: numbers, 0 is not coded; mask: what belongs to the step; activity [h/2,w/2], 0 is not coded.
-    """
-    channels, h, w = table.shape
-    rows, places = np.empty(table.size, np.int64), np.empty(table.size, np.int64)
-    numbers, members = table.reshape(-1), mask.reshape(-1)
-    active, counts = _active(activity, w)
+def _within(
+    starts: Ints, places: Ints, rows: Small, values: Floats, prices: Floats, active: Ints, left: Small
+) -> tuple[Ints, Ints, Small, Floats, Floats]:
+    """Fields of Candidates.within."""
+    begins, at, there = np.zeros_like(starts), np.empty_like(places), np.empty_like(rows)
+    found, theirs = np.empty_like(values), np.empty_like(prices)
+    moved = left.reshape(-1)[active]
     n = 0
-    for c in range(channels):
-        for y in range(h):
-            begin = (c * h + y) * w
-            for i in range(counts[y >> 1]):
-                place = begin + active[y >> 1, i]
-                if members[place] and numbers[place] > 0:
-                    rows[n], places[n] = first + int(numbers[place]), place
-                    n += 1
-    return rows[:n].copy(), places[:n].copy()
+    for c in range(len(starts) - 1):
+        for i in range(starts[c], starts[c + 1]):
+            row = moved[rows[i]]
+            at[n], there[n], found[n], theirs[n] = places[i], row, values[i], prices[i]
+            n += row >= 0
+        begins[c + 1] = n
+    return begins, at[:n], there[:n], found[:n], theirs[:n]
+
+
+@njit(cache=KEPT, nogil=True)
+def symbols_of(places: Ints, sent: Ints, values: Floats, reach: int, escape: int) -> tuple[Ints, Ints]:
+    """Symbols of what is coded in some places [n] of a map, known its indices that are not 0: values in places sent.
+
+    Beside them the indices that are beyond the reach.  Places ascend.
+    """
+    out, far, i, count = np.full(len(places), reach, np.int64), np.empty(len(sent), np.int64), 0, 0
+    for place, value in zip(sent, values):
+        while i < len(places) and places[i] < place:
+            i += 1
+        if i < len(places) and places[i] == place:
+            index = np.int64(value)
+            if abs(index) > reach:
+                out[i], far[count] = escape, index
+                count += 1
+            else:
+                out[i] = index + reach
+    return out, far[:count].copy()

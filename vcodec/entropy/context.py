@@ -16,7 +16,7 @@ Keyframes may have networks of their own, of more steps (keyframes.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -157,7 +157,10 @@ def _parted(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Te
 
 
 class FrozenContext:
-    """Integer form: table numbers of both steps, exact on every machine; keys: that of keyframes, if they have any."""
+    """Integer form: table numbers of both steps, exact on every machine; keys: that of keyframes, if they have any.
+
+    eight_bit: the same of one frame, sooner, where that can be.
+    """
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self._tensors = {n: t.clone() for n, t in tensors.items() if n.startswith("context.")}
@@ -199,29 +202,20 @@ class FrozenContext:
     def _offset(self, name: str, k: int, kind: int, batch: int) -> Tensor:
         return self.offsets[name][kind, k].expand(batch, -1)
 
-    def history(self, past: Tensor, rough: Tensor) -> Any:
+    def history(self, past: Tensor, rough: Tensor) -> Tensor:
         """What the previous indices [B,C,h,w] and the motion's roughness say, for step_a."""
-        if self.eight_bit is not None and len(past) == 1:
-            return self.eight_bit.history(past, rough)
         return self.past.sums(torch.cat([counts(past), rough], 1) * ACTIVATION_ONE, 1)
 
-    def step_a(self, act: Tensor, history: Any, k: int, kind: int, active: bool = False) -> tuple[Tensor, Any]:
-        """activity [B,1,h/2,w/2], history -> (table numbers [B,C,h,w], features for step B).
-
-        active: both steps' tables need only be valid where there is activity.
-        """
-        if self.eight_bit is not None and not isinstance(history, Tensor):
-            return self.eight_bit.step_a(act, history, k, kind, active)
+    def step_a(self, act: Tensor, history: Tensor, k: int, kind: int) -> tuple[Tensor, Tensor]:
+        """activity [B,1,h/2,w/2], history -> (table numbers [B,C,h,w], features for step B)."""
         n = act.shape[0]
         total = self.past.sums(thermometer(act) * ACTIVATION_ONE) + history
         x = self.past.activations(total, self._offset("past", k, kind, n))
         x = self.deep([x], self._offset("deep", k, kind, n))
         return self.head_a([x], self._offset("head_a", k, kind, n), TABLES - 1, SUM_ONE // TABLE_STEP), x
 
-    def step_b(self, known: Tensor, features: Any, k: int, kind: int) -> Tensor:
+    def step_b(self, known: Tensor, features: Tensor, k: int, kind: int) -> Tensor:
         """known: indices with step A filled in and zero elsewhere -> table numbers [B,C,h,w] (valid in step B)."""
-        if self.eight_bit is not None and not isinstance(features, Tensor):
-            return self.eight_bit.step_b(known, features, k, kind)
         n = known.shape[0]
         y = self.known([counts(known) * ACTIVATION_ONE, features], self._offset("known", k, kind, n))
         return self.head_b([y], self._offset("head_b", k, kind, n), TABLES - 1, SUM_ONE // TABLE_STEP)

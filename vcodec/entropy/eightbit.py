@@ -5,8 +5,7 @@ tables, ten times sooner.
 
     lists, levels ─► intlayers.py ─► sums ─► activations [h+2,w+2,C] ─► sums [n,O] ─► activations [n,C] ─► sums [n,O]
 
-Nothing is coded where activity is 0: where so asked, tables are found in the n places of other blocks alone.  Who
-decodes wants no map of them either, but a list of what is coded (spots.py).
+Nothing is coded where activity is 0: tables are found in the n places of other blocks alone (active.py).
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.convolving import Activations, Dense, Places, Sums, room
+from vcodec.convolving import Activations, Dense, Narrow, Places, Sums, room, zeros
+from vcodec.entropy.active import Active, numbered
 from vcodec.entropy.integer import ACTIVATION_MAX, SUM_ONE, WEIGHT_ONE
-from vcodec.entropy.intlayers import Levels, Listed, places_of
-from vcodec.entropy.listing import numbered
+from vcodec.entropy.intlayers import Levels, Listed, Weights, places_of
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLE_STEP, TABLES
 from vcodec.loops import KEPT
-from vcodec.spots import Spots, listed
+from vcodec.spots import Spots
 
 __all__ = ["EightBitContext", "EightBitStep"]
 
@@ -34,6 +33,7 @@ __all__ = ["EightBitContext", "EightBitStep"]
 _SHIFT, _HALF = np.int32(WEIGHT_ONE.bit_length() - 1), np.int32(WEIGHT_ONE // 2)
 _TABLE_UNIT = SUM_ONE // TABLE_STEP
 _TABLE_SHIFT, _TABLE_HALF = np.int32(_TABLE_UNIT.bit_length() - 1), np.int32(_TABLE_UNIT // 2)
+_ROUNDING = (_TABLE_HALF, _TABLE_SHIFT, np.int32(TABLES - 1))
 _MARKS = ACTIVITY_LEVELS - 1
 _TOP = np.int32(ACTIVATION_MAX)
 
@@ -67,80 +67,64 @@ def _settle_beside(sums: Sums, more: Sums, places: Places, w: int, offset: Sums,
 
 
 @njit(cache=KEPT, nogil=True)
-def _settle_first(levels: Codes, rows: Sums, more: Sums, places: Places, offset: Sums, out: Activations) -> None:
+def _settle_first(
+    levels: Codes, rows: Weights, more: Sums, places: Places, offset: Sums, out: Activations | Narrow
+) -> None:
     """Activations of the first layer in places of out [h+2,w+2,O]: what the levels [h+2,w+2] around weigh, rows
     [9,levels,O], beside sums more [(h+2)·(w+2),O] and an offset."""
-    wide, size = out.shape[1:]
-    w, count = wide - 2, rows.shape[1]
-    flat, total = rows.reshape(-1), np.empty(size, np.int32)
+    wide, size = out.shape[1], np.uint64(out.shape[2])
+    w, count, flat = wide - 2, np.uint64(rows.shape[1]), rows.reshape(-1)
+    sums, goal, start = more.reshape(-1), out.reshape(-1), offset + _HALF
+    at = np.empty(9, np.uint64)
     for place in places:
         y, x = place // w, place % w
-        beside, row = more[(y + 1) * wide + x + 1], out[y + 1, x + 1]
+        for tap in range(9):  # level 0 weighs nothing
+            at[tap] = (np.uint64(tap) * count + np.uint64(levels[y + tap // 3, x + tap % 3])) * size
+        a0, a1, a2, a3, a4, a5, a6, a7, a8 = at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7], at[8]
+        to = np.uint64((y + 1) * wide + x + 1) * size
         for c in range(size):
-            total[c] = beside[c] + offset[c] + _HALF
-        for tap in range(9):
-            level = levels[y + tap // 3, x + tap % 3]
-            if level:
-                at = np.uint64((tap * count + level) * size)
-                for c in range(np.uint64(size)):
-                    total[c] += flat[at + c]
-        for c in range(size):
-            row[c] = min(max(total[c] >> _SHIFT, np.int32(0)), _TOP)
+            value = sums[to + c] + start[c] + flat[a0 + c] + flat[a1 + c] + flat[a2 + c] + flat[a3 + c] + flat[a4 + c]
+            value = np.int32(value + flat[a5 + c] + flat[a6 + c] + flat[a7 + c] + flat[a8 + c]) >> _SHIFT
+            goal[to + c] = min(max(value, np.int32(0)), _TOP)
 
 
 @njit(cache=KEPT, nogil=True)
-def _number(sums: Sums, offset: Sums, places: Places, out: npt.NDArray[np.float32]) -> None:
-    """Sums [n,C] and an offset -> table numbers in their places of out [C,h·w]."""
-    for first in range(0, sums.shape[0], 64):
-        for c in range(sums.shape[1]):
-            for i in range(first, min(first + 64, sums.shape[0])):
-                value = (sums[i, c] + offset[c] + _TABLE_HALF) >> _TABLE_SHIFT
-                out[c, places[i]] = min(max(value, np.int32(0)), np.int32(TABLES - 1))
-
-
-@njit(cache=KEPT, nogil=True)
-def _levelled(act: npt.NDArray[np.int64], rough: npt.NDArray[np.float32], out: Codes) -> None:
-    """Activity [h/2,w/2] and maps of 0 and 1 [R,h,w] -> codes out [h+2,w+2], which holds zeros."""
+def _coded_beside(rough: npt.NDArray[np.float32], out: Codes) -> None:
+    """What maps of 0 and 1 [R,h,w] add to codes out [h+2,w+2], which holds zeros."""
     maps, h, w = rough.shape
-    for y in range(h):
-        for x in range(w):
-            code = act[y >> 1, x >> 1] << maps
-            for i in range(maps):
-                code += int(rough[i, y, x]) << i
-            out[y + 1, x + 1] = code
+    for i in range(maps):
+        for y in range(h):
+            for x in range(w):
+                out[y + 1, x + 1] += np.uint8(rough[i, y, x]) << i
 
 
-class Features(NamedTuple):
-    """What step A leaves for step B: places, and activations there [n or more,width]."""
-
-    places: Places
-    values: Activations
+@njit(cache=KEPT, nogil=True)
+def _levelled(activity: Places, places: Places, maps: int, out: Codes) -> None:
+    """Add activity [h/2,w/2] in its places to codes out [h+2,w+2] of so many maps."""
+    w = 2 * activity.shape[1]
+    for place in places:
+        y, x = place // w, place % w
+        out[y + 1, x + 1] += activity[y >> 1, x >> 1] << maps
 
 
 class History(NamedTuple):
-    """What a frame before says: sums [(h+2)·(w+2),O] and the maps of 0 and 1 [R,h,w] beside it."""
+    """What a frame before says: sums [(h+2)·(w+2),O] and codes [h+2,w+2] of the maps of 0 and 1 beside it."""
 
     sums: Sums
-    rough: npt.NDArray[np.float32]
+    codes: Codes
 
 
 class Found(NamedTuple):
-    """Sums [n,O] in places of a map, and the offset [O] that makes them table numbers."""
+    """Sums [n,O] of channels [O] in rows first.. of Active's places, and the offset [O] that makes them numbers."""
 
     sums: Sums
     offset: Sums
-    places: Places
+    channels: Places
+    first: int = 0
 
-    def numbers(self, h: int, w: int) -> Tensor:
-        """Table numbers [1,O,h,w], 0 elsewhere."""
-        out = np.zeros((self.sums.shape[1], h * w), np.float32)
-        _number(self.sums, self.offset, self.places, out)
-        return torch.from_numpy(out).view(1, -1, h, w)
-
-    def coded(self, h: int, w: int, step: int, first: int) -> tuple[Places, Places]:
-        """As choosing.coded gives it, of step A or B (0 or 1)."""
-        rounding = (_TABLE_HALF, _TABLE_SHIFT, np.int32(TABLES - 1))
-        return numbered(self.sums, self.offset, rounding, self.places, (h, w), step, first)
+    def put(self, owners: Codes, step: int, out: Codes) -> None:
+        """Table numbers into out [C,rows], as active.numbered says."""
+        numbered(self.sums, self.offset, _ROUNDING, self.channels, self.first, owners, step, out)
 
 
 class EightBitContext:
@@ -150,71 +134,65 @@ class EightBitContext:
         parts = torch.split(weights["past"], [_MARKS, weights["past"].shape[1] - _MARKS - len(ROUGH), len(ROUGH)], 1)
         self._levels = Levels.of(torch.cat([parts[0], parts[2]], 1), _codes(len(ROUGH)))
         self._past, self._known = Listed.of(parts[1]), Listed.of(weights["known"])
-        self._deep, self._head_a = Dense.of(weights["deep"]), Dense.of(weights["head_a"])
+        self._deep, self._head_a = Dense.of(weights["deep"], True), Dense.of(weights["head_a"])
         self._again, self._head_b = Dense.of(weights["again"]), Dense.of(weights["head_b"])
         self._offsets: dict[str, Sums] = {n: o.to(torch.int32).numpy() for n, o in offsets.items()}
+        self._channels = np.arange(len(weights["head_a"]))
 
-    def history(self, past: Tensor, rough: Tensor) -> History:
+    def history(self, past: Spots, rough: Tensor) -> History:
         """As FrozenContext.history."""
-        return self.history_of(listed(past), rough)
+        h, w = rough.shape[2:]
+        codes = np.zeros((h + 2, w + 2), np.uint8)
+        _coded_beside(rough[0].contiguous().numpy(), codes)
+        return History(self._past.sums(past), codes)
 
-    def history_of(self, past: Spots, rough: Tensor) -> History:
-        """The same of indices as a list."""
-        return History(self._past.sums(past), rough[0].contiguous().numpy())
-
-    def step_a(self, act: Tensor, history: History, k: int, kind: int, active: bool = False) -> tuple[Tensor, Features]:
-        """As FrozenContext.step_a."""
-        found, features = self.found_a(act, history, k, kind, active)
-        return found.numbers(2 * act.shape[2], 2 * act.shape[3]), features
-
-    def found_a(self, act: Tensor, history: History, k: int, kind: int, active: bool) -> tuple[Found, Features]:
-        """As step_a, where it was found."""
+    def step_a(self, active: Active, history: History, k: int, kind: int) -> tuple[Found, Activations]:
+        """As FrozenContext.step_a, where there is activity; features for step B there [n or more,width]."""
         one, two, three = (self._offsets[name][kind, k] for name in ("past", "deep", "head_a"))
-        places, x = _first(act, history, self._levels, one, active)
-        deep = _activations(self._deep.sums(x, places), two)
-        return Found(self._head_a.alone(deep, len(places)), three, places), Features(places, deep)
+        x = _first(active, history, self._levels, len(ROUGH), one, self._deep.kind)
+        deep = _activations(self._deep.sums(x, active.places), two)
+        return Found(self._head_a.alone(deep, len(active.places)), three, self._channels), deep
 
-    def step_b(self, known: Tensor, features: Features, k: int, kind: int) -> Tensor:
+    def step_b(self, active: Active, known: Spots, features: Activations, k: int, kind: int) -> Found:
         """As FrozenContext.step_b."""
-        return self.found_b(listed(known), features, k, kind).numbers(known.shape[2], known.shape[3])
-
-    def found_b(self, known: Spots, features: Features, k: int, kind: int) -> Found:
-        """As step_b, where it was found, of indices as a list."""
-        places, values = features
-        again, y = self._again.alone(values, len(places)), room(len(places), self._again.outputs)
-        _settle_beside(again, self._known.sums(known), places, known.shape[3], self._offsets["known"][kind, k], y)
-        return Found(self._head_b.alone(y, len(places)), self._offsets["head_b"][kind, k], places)
+        n, (_, w) = len(active.places), active.rows.shape
+        again, y = self._again.alone(features, n), room(n, self._again.outputs)
+        _settle_beside(again, self._known.sums(known), active.places, w, self._offsets["known"][kind, k], y)
+        return Found(self._head_b.alone(y, n), self._offsets["head_b"][kind, k], self._channels)
 
 
 class EightBitStep:
     """As a step of FrozenKeyContext, of one frame on the CPU: three convolutions, one after the other."""
 
-    def __init__(self, weights: Sequence[Tensor], offsets: Sequence[Tensor]) -> None:
-        """weights [O,I,k,k] of each; offsets [257,O] of each."""
+    def __init__(self, weights: Sequence[Tensor], offsets: Sequence[Tensor], channels: Places, color: int) -> None:
+        """weights [O,I,k,k] of each; offsets [257,O] of each; channels [O]: of the step, on white (0) or black (1)
+        squares."""
         first, deep, head = weights
         self._levels, self._known = Levels.of(first[:, :_MARKS], _codes(0)), Listed.of(first[:, _MARKS:])
-        self._deep, self._head = Dense.of(deep), Dense.of(head)
+        self._deep, self._head = Dense.of(deep, True), Dense.of(head)
         self._offsets: list[Sums] = [o.to(torch.int32).numpy() for o in offsets]
+        self._channels, self._color = channels, color
 
-    def tables(self, act: Tensor, known: Tensor, k: int, active: bool) -> Tensor:
-        """Table numbers [1,O,h,w] of the step's channels; active: where there is activity, and 0 elsewhere."""
+    def found(self, active: Active, known: Spots, k: int) -> Found:
+        """What makes table numbers of the step's squares."""
         one, two, three = (o[k] for o in self._offsets)
-        history = History(self._known.sums(listed(known)), known[0, :0].contiguous().numpy())
-        places, x = _first(act, history, self._levels, one, active)
-        deep = _activations(self._deep.sums(x, places), two)
-        return Found(self._head.alone(deep, len(places)), three, places).numbers(*known.shape[2:])
+        h, w = active.rows.shape
+        history = History(self._known.sums(known), np.zeros((h + 2, w + 2), np.uint8))
+        x = _first(active, history, self._levels, 0, one, self._deep.kind)
+        n = len(active.places) // 2
+        deep = _activations(self._deep.sums(x, active.places[self._color * n :][:n]), two)
+        return Found(self._head.alone(deep, n), three, self._channels, self._color * n)
 
 
-def _first(act: Tensor, history: History, levels: Levels, offset: Sums, active: bool) -> tuple[Places, Activations]:
-    """Places in blocks of some activity [1,1,h/2,w/2], or all; activations [h+2,w+2,O] there and beside, else 0."""
-    activity = act[0, 0].numpy().astype(np.int64)
-    h, w = 2 * activity.shape[0], 2 * activity.shape[1]
-    codes, out = np.zeros((h + 2, w + 2), np.uint8), np.zeros((h + 2, w + 2, len(offset)), np.int16)
-    _levelled(activity, history.rough, codes)
-    if not active:
-        activity[:] = 1
-    _settle_first(codes, levels.rows, history.sums, places_of(activity, 1), offset, out)
-    return places_of(activity, 0), out
+def _first(
+    active: Active, history: History, levels: Levels, maps: int, offset: Sums, kind: type[np.uint8] | type[np.int16]
+) -> Activations | Narrow:
+    """Activations [h+2,w+2,O] in places of some activity and beside, else 0; maps: that the history's codes hold."""
+    codes = history.codes.copy()
+    out = zeros((*codes.shape, len(offset)), kind)
+    _levelled(active.activity, active.places, maps, codes)
+    _settle_first(codes, levels.rows, history.sums, places_of(active.activity, 1), offset, out)
+    return out
 
 
 def _activations(sums: Sums, offset: Sums) -> Activations:

@@ -40,11 +40,13 @@ class Following(NamedTuple):
 
     def after(self, coded: Coded, strength: int) -> Following:
         """Once a frame was coded; strength: so many symbols are what the model's own tables count."""
-        counts, start = self.counts - (self.counts >> _FADING), self.tables.start
-        for rows, symbols in coded:
+        start = self.tables.start
+        counts = self.counts - (self.counts >> _FADING)
+        if coded:
+            rows, symbols = (np.concatenate(some) for some in zip(*coded, strict=True))
             _count(rows, symbols, counts)
-        moved = start.rows.copy(), start.cumulative.copy(), start.likeliest.copy()
-        _blend(start.rows, counts, strength * _UNIT, *moved)
+        moved = np.empty_like(start.rows), np.empty_like(start.cumulative), np.empty_like(start.likeliest)
+        _blend(start.rows, start.cumulative, start.likeliest, counts, strength * _UNIT, *moved)
         return Following(counts, start.moved(*moved))
 
 
@@ -56,25 +58,39 @@ def _count(rows: Ints, symbols: Ints, out: Ints) -> None:
 
 
 @njit(cache=KEPT, nogil=True)
-def _blend(start: Ints, counts: Ints, strength: int, rows: Ints, cumulative: Wide, likeliest: Ints) -> None:
-    """Rows [N,S], their cumulative integers [N,S+1] and likeliest symbols [N] of rows start, where something counts.
+def _blend(
+    start: Ints,
+    sums: Wide,
+    best: Ints,
+    counts: Ints,
+    strength: int,
+    rows: Ints,
+    cumulative: Wide,
+    likeliest: Ints,
+) -> None:
+    """Rows [N,S], their cumulative integers [N,S+1] and likeliest symbols [N] of those at the start.
 
-    What a symbol has is rounded down, but not to nothing; the likeliest has what is left.
+    Where nothing counts they stay.  What a symbol has is rounded down, but not to nothing; the likeliest has what is
+    left.
     """
     size = start.shape[1]
     for n in range(len(start)):
-        seen = counts[n].sum()
-        if seen == 0:
-            continue
-        whole, left, best = strength + seen, TABLE_SUM, 0
+        given, met = start[n], counts[n]
+        seen = 0
         for s in range(size):
-            share = (start[n, s] * strength + counts[n, s] * TABLE_SUM) // whole
-            if start[n, s]:
+            seen += met[s]
+        if seen == 0:
+            rows[n], cumulative[n], likeliest[n] = given, sums[n], best[n]
+            continue
+        whole, left, most = np.uint64(strength + seen), TABLE_SUM, 0
+        for s in range(size):
+            share = int(np.uint64(given[s] * strength + met[s] * TABLE_SUM) // whole)
+            if given[s]:
                 share = max(share, 1)
             rows[n, s] = share
             left -= share
-            if share > rows[n, best]:
-                best = s
-        rows[n, best] += left
-        likeliest[n] = best
+            if share > rows[n, most]:
+                most = s
+        rows[n, most] += left
+        likeliest[n] = most
         cumulative_row(rows[n], cumulative[n])

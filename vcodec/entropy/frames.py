@@ -19,11 +19,14 @@ import torch
 from torch import Tensor
 
 from vcodec.entropy import calibration, choosing, motion
+from vcodec.entropy.active import EVERY, Active
+from vcodec.entropy.choosing import Candidates
 from vcodec.entropy.context import FrozenContext
 from vcodec.entropy.keyframes import KEY_WIDTH, KeyContext
 from vcodec.entropy.lattice import (
     GROWN_FIRST,
     Contexts,
+    LaterPort,
     Port,
     ReadPort,
     WritePort,
@@ -38,18 +41,20 @@ from vcodec.entropy.lattice import (
 from vcodec.entropy.learning import CodedStep, Learned, Learning
 from vcodec.entropy.listing import joined, kept
 from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLES
-from vcodec.entropy.steps import KeySteps, everywhere, merged, steps_of
+from vcodec.entropy.steps import KeySteps, steps_of
 from vcodec.entropy.surroundings import Frame, past_of
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees, stumps
 from vcodec.errors import DamagedError, WeightsError
 from vcodec.grain import RANGE, rounded
 from vcodec.scale import LAMBDA, Quality, levels_of, step_at
-from vcodec.spots import Spots
+from vcodec.spots import Spots, nothing
 
 __all__ = ["INDEX_SYMBOLS", "FrameEntropy", "FrameState", "Plan", "index_class"]
 
+Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 INDEX_SYMBOLS = 32
 ESCAPE = 31
 REACH = 15  # indices within ±15 have symbols of their own
@@ -84,7 +89,6 @@ class Quantizer(Protocol):
 
     def step(self, level: Tensor, kind: Tensor, fine: int = 0) -> Tensor: ...
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor: ...
-    def dequantize(self, index: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor: ...
     def levels_of(self, index: Spots, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Spots: ...
     def bounds(self, k: int) -> tuple[int, int]: ...
 
@@ -93,24 +97,31 @@ class Quantizer(Protocol):
 class _Wish:
     """What the encoder would like to send.
 
-    scaled [1,C,h,w]: latents in steps; price [1,C,1,1]: λ in squared steps a bit.
+    scaled [C,h,w]: latents in steps; price [C] / weight [C,h,w]: λ in squared steps a bit.
     """
 
-    scaled: Tensor
+    scaled: Floats
     low: int
     high: int
-    price: Tensor
+    price: Floats
+    weight: Floats
 
 
 class Plan(NamedTuple):
     """A frame as it will be written: what the reader will have, and what writing it needs."""
 
-    hat: Tensor  # [1,C,1,h,w]
+    levels: Spots  # [1,C,h,w]
     side: dict[str, Tensor]
     after: FrameState
     before: FrameState | None
     chosen: _Chosen
     k: int
+    device: torch.device
+
+    @property
+    def hat(self) -> Tensor:
+        """The levels as a map [1,C,1,h,w]."""
+        return self.levels.dense(self.device)[:, :, None]
 
 
 class _Place(NamedTuple):
@@ -181,20 +192,21 @@ class FrameEntropy:
         """Decide what is sent of a frame's latent [1,C,1,h,w] and its side information."""
         at = self._place(quantizer, state, k)
         step = quantizer.step(at.level, at.kind, fine)
-        price = _PRICED * LAMBDA * (step_at(k, fine) / step).square() / (1.0 if weight is None else weight)
-        low, high = quantizer.bounds(k)
+        price = _PRICED * LAMBDA * (step_at(k, fine) / step).square()
         scaled = quantizer.scaled(values[:, :, 0], at.level, at.kind, at.phase, fine)
-        chosen = self._choose(_Wish(scaled, low, high, price), state, self._rough(side, scaled.shape), k)
+        weights = torch.ones_like(scaled) if weight is None else weight.expand_as(scaled)
+        wish = _Wish(_array(scaled), *quantizer.bounds(k), _array(price)[:, 0, 0], _array(weights))
+        chosen = self._choose(wish, state, self._rough(side, scaled.shape), k)
         act = chosen.activity[None]
         coarse = (
             side["coarse"][0].cpu().numpy().astype(np.int64)
             if "coarse" in side
             else np.zeros((3, *act.shape[1:]), np.int64)
         )
-        hat = quantizer.dequantize(chosen.indices, at.level, at.kind, at.phase, fine)
+        levels = quantizer.levels_of(chosen.indices, at.level, at.kind, at.phase, fine)
         costs = self._costs(state, chosen.coded, scaled.shape[1:], k)
         after = FrameState(at.number, chosen.indices, act, coarse, _flags(side), _grain(side), costs, Learned())
-        return Plan(hat[:, :, None], side, after, state, chosen, k)
+        return Plan(levels, side, after, state, chosen, k, self.device)
 
     def emit_quality(self, writer: SymbolWriter, before: Quality | None, quality: Quality) -> None:
         """Write what quality the next frame has; before: the last one's, None in a keyframe."""
@@ -208,8 +220,9 @@ class FrameEntropy:
         """Write what was decided."""
         act, before, learned = plan.after.activity[0], plan.before, plan.after.learned
         tables = self._learning.tables(None if before is None else before.learned)
-        port = WritePort(writer, tables.side.tables)
+        port = LaterPort(writer, tables.side.tables)
         self._side(port, (act.shape[0], act.shape[1]), plan.side, act, before, plan.k)
+        port.close()
         for step, far in zip(plan.chosen.coded, plan.chosen.far, strict=True):
             writer.write(tables.indices.tables, step.coded_with, step.symbols)
             writer.write_raw(far + _RAW_ZERO)
@@ -317,45 +330,44 @@ class FrameEntropy:
 
     def _choose(self, wish: _Wish, state: FrameState | None, rough: Tensor, k: int) -> _Chosen:
         """Indices worth sending, with the activity and the tables they are sent under."""
-        u = _array(wish.scaled)
-        price = _array(wish.price.expand_as(wish.scaled))
-        limits, bits = (wish.low, wish.high), self._bits[index_class(k)]
-        act = np.empty((u.shape[1] // 2, u.shape[2] // 2), np.int64)
-        index, kept = np.zeros_like(u), np.empty_like(act)
-        choosing.first_activity(u, *limits, act)
-        places = choosing.candidates(u, act)
-        steps = steps_of(self.net, None if state is None else state.indices, rough, wish.scaled.shape, k)
+        channels, h, w = wish.scaled.shape
+        steps = steps_of(self.net, None if state is None else state.indices, rough, (1, channels, h, w), k)
         costs = None if state is None else state.costs
-        shifts = np.zeros(len(u), np.int64) if costs is None else calibration.believed(costs)
+        shifts = np.zeros(channels, np.int64) if costs is None else calibration.believed(costs)
+        rule = choosing.Rule(wish.low, wish.high, self._bits[index_class(k)], shifts)
 
-        def through(act: Ints) -> list[Tensor]:
-            """Choose step by step; gives the tables of each."""
-            index[:] = 0
-            tables = []
-            for number, mask in enumerate(steps.masks):
-                tables.append(steps.tables(number, _tensor(act, self.device)[None], _tensor(index, self.device)))
-                choosing.cheapest(u, places, limits, _array(tables[-1]), bits, price, act, mask, shifts, index)
-            return tables
+        def through(active: Active, some: Candidates) -> tuple[Bytes, Floats, Spots]:
+            """Choose step by step: numbers of tables, indices, and these as a list."""
+            numbers, indices = active.none(channels), some.nothing()
+            known = nothing((1, channels, h, w))
+            for step in range(steps.count):
+                steps.put(step, active, known, numbers)
+                some.choose(rule, numbers, steps.owners, step, indices)
+                known = Spots(*some.sent(indices), known.shape)
+            return numbers, indices, known
 
         # a first look: indices fall to zero, blocks empty, and with them activity falls
+        guess = np.empty((h // 2, w // 2), np.int64)
+        counts = choosing.first_activity(wish.scaled, wish.low, wish.high, guess)
+        first = Active.of(guess)
+        some = Candidates.of(wish.scaled, counts, wish.price, wish.weight, first)
         if isinstance(steps, KeySteps):
-            table = _array(merged(through(act), steps.masks))
+            numbers, indices, _ = through(first, some)
         else:  # at the tables of step A alone
-            table = _array(steps.tables(0, _tensor(act, self.device)[None], wish.scaled))
-            choosing.cheapest(u, places, limits, table, bits, price, act, everywhere(*u.shape), shifts, index)
-        choosing.worthwhile(u, index, table, bits, price, act, shifts, BLOCK_BITS, kept)
+            numbers, indices = first.none(channels), some.nothing()
+            steps.put(0, first, nothing((1, channels, h, w)), numbers, every=True)
+            some.choose(rule, numbers, steps.owners, EVERY, indices)
         # then for good, under the tables of what activity has become
-        tables = through(kept)
-        first, flat, area = index_class(k) * TABLES, index.reshape(-1), u.shape[1] * u.shape[2]
+        active = Active.of(some.worthwhile(rule, numbers, indices, BLOCK_BITS, first))
+        numbers, _, known = through(active, some.within(first, active))
         coded, far = [], []
-        for mask, numbers in zip(steps.masks, tables, strict=True):
-            rows, found = choosing.coded(_array(numbers), mask, kept, first)
-            given = flat[found].astype(np.int64)
-            beyond = np.abs(given) > REACH
-            shifted = calibration.shifted(rows, found, area, first, costs)
-            coded.append(CodedStep(rows, shifted, found, np.where(beyond, ESCAPE, given + REACH)))
-            far.append(given[beyond])
-        return _Chosen(_tensor(index, self.device), kept, coded, far)
+        for step in range(steps.count):
+            rows, places = active.coded(numbers, steps.owners, step, index_class(k) * TABLES)
+            symbols, beyond = choosing.symbols_of(places, known.places, known.values, REACH, ESCAPE)
+            shifted = calibration.shifted(rows, places, h * w, index_class(k) * TABLES, costs)
+            coded.append(CodedStep(rows, shifted, places, symbols))
+            far.append(beyond)
+        return _Chosen(known, active.activity, coded, far)
 
     def _read_indices(
         self,
@@ -369,17 +381,19 @@ class FrameEntropy:
     ) -> tuple[Spots, list[CodedStep]]:
         steps = steps_of(self.net, None if state is None else state.indices, rough, (1, *shape), k)
         first, costs = index_class(k) * TABLES, None if state is None else state.costs
-        activity, found, read = _tensor(act, self.device)[None], list[Spots](), list[CodedStep]()
-        for number in range(len(steps.masks)):
-            rows, coded = steps.coded(number, activity, found, first)
+        active, known, read = Active.of(act), nothing((1, *shape)), list[CodedStep]()
+        numbers = active.none(shape[0])
+        for step in range(steps.count):
+            steps.put(step, active, known, numbers)
+            rows, coded = active.coded(numbers, steps.owners, step, first)
             shifted = calibration.shifted(rows, coded, shape[1] * shape[2], first, costs)
             symbols = reader.read(tables, shifted)
             places, values, far = kept(symbols, coded, REACH)
             if far:
                 values[values > REACH] = reader.read_raw(far) - _RAW_ZERO
-            found.append(Spots(places, values, (1, *shape)))
+            known = joined([known, Spots(places, values, known.shape)])
             read.append(CodedStep(rows, shifted, coded, symbols))
-        return joined(found), read
+        return known, read
 
     def _costs(
         self, state: FrameState | None, coded: Sequence[CodedStep], shape: Sequence[int], k: int
@@ -425,7 +439,7 @@ class _Chosen(NamedTuple):
     """indices [1,C,h,w], activity [h/2,w/2], and what is coded in each step; far: indices beyond
     those that have symbols, of each step."""
 
-    indices: Tensor
+    indices: Spots
     activity: Ints
     coded: list[CodedStep]
     far: list[Ints]

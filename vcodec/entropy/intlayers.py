@@ -17,15 +17,18 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.convolving import Places, Sums
+from vcodec import products
+from vcodec.convolving import Places, Sums, zeros
 from vcodec.entropy.integer import ACTIVATION_ONE
 from vcodec.entropy.observed import COUNT_MAX
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
 
-__all__ = ["Levels", "Listed", "fits", "places_of"]
+__all__ = ["Levels", "Listed", "Weights", "fits", "places_of"]
 
+_RUN = 12 * products.OUTPUTS  # sums that a loop holds in registers
 Floats = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
 
 def fits(*weights: Tensor) -> bool:
@@ -49,40 +52,70 @@ def places_of(act: npt.NDArray[np.int64], reach: int) -> Places:
 
 
 @njit(cache=KEPT, nogil=True)
-def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights: Sums, out: Sums) -> None:
-    """Weights [9,C,O], times magnitudes up to a most, around places of [C,h,w]: added to out [(h+2)·(w+2),O]."""
-    channels, size = weights.shape[1:]
+def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights: Weights, out: Sums) -> None:
+    """Weights [3,C,3·O], times magnitudes up to a most, around places of [C,h,w]: added to out [(h+2)·(w+2),O].
+
+    Of the three rows around a place each three samples lie together, as their weights do.
+    """
+    channels, run, area, size = weights.shape[1], weights.shape[2], h * w, out.shape[1]
     flat, goal = weights.reshape(-1), out.reshape(-1)
+    # place by place, so that what is added to stays near
+    ends, theirs, channel = np.zeros(area + 1, np.int64), np.empty((2, len(places)), np.int64), 0
     for i in range(len(places)):
-        c, place = places[i] // (h * w), places[i] % (h * w)
-        y, x = place // w, place % w
-        count = np.int32(min(abs(values[i]), np.float32(most)))
-        for tap in range(9):
-            at = np.uint64((tap * channels + c) * size)
-            to = np.uint64(((y + 2 - tap // 3) * (w + 2) + x + 2 - tap % 3) * size)
-            if count == 1:
-                for o in range(np.uint64(size)):
-                    goal[to + o] += flat[at + o]
-            else:
-                for o in range(np.uint64(size)):
-                    goal[to + o] += count * flat[at + o]
+        while places[i] >= (channel + 1) * area:  # places ascend
+            channel += 1
+        theirs[0, i], theirs[1, i] = places[i] - channel * area, channel * run
+        ends[theirs[0, i] + 1] += 1
+    for place in range(area):
+        ends[place + 1] += ends[place]
+    counts, begins = np.empty(len(places), np.int32), np.empty(len(places), np.int64)
+    for i in range(len(places)):
+        n = ends[theirs[0, i]]
+        counts[n], begins[n] = np.int32(min(abs(values[i]), np.float32(most))), theirs[1, i]
+        ends[theirs[0, i]] += 1
+    begin, whole = 0, run - run % _RUN
+    for place in range(area):
+        end = ends[place]
+        if end == begin:
+            continue
+        for row in range(3):
+            at, to = row * channels * run, ((place // w + row) * (w + 2) + place % w) * size
+            for first in range(0, whole, _RUN):
+                total = products.add_row(products.zero_sums(12), np.int32(1), goal, to + first)
+                for n in range(begin, end):
+                    total = products.add_row(total, counts[n], flat, at + begins[n] + first)
+                products.put_sums(total, goal, to + first, products.OUTPUTS)
+            if whole < run:
+                for n in range(begin, end):
+                    for o in range(whole, run):
+                        goal[to + o] += counts[n] * np.int32(flat[at + begins[n] + o])
+        begin = end
+
+
+def _small(values: Tensor) -> Weights:
+    """Integers as 16 bits, if they fit: half as much to read."""
+    out: Weights = zeros(tuple(values.shape), np.int16 if fits(values) else np.int32)
+    out[:] = values.numpy()
+    return out
 
 
 class Listed(NamedTuple):
-    """A 3×3 convolution's share of indices: weights [9,C,O], times what stands for a magnitude of 1."""
+    """A 3×3 convolution's share of indices: weights [3,C,3·O], of the places around one, row by row, times what stands
+    for a magnitude of 1."""
 
-    weights: Sums
+    weights: Weights
 
     @staticmethod
     def of(weight: Tensor) -> Listed:
         """weight: integer-valued [O,C,3,3]."""
-        rows = weight.permute(2, 3, 1, 0).reshape(9, weight.shape[1], len(weight))
-        return Listed((rows * ACTIVATION_ONE).to(torch.int32).numpy().copy())
+        # the place below sees what is above it
+        rows = weight.flip(2, 3).permute(2, 1, 3, 0).reshape(3, weight.shape[1], 3 * len(weight))
+        return Listed(_small(rows * ACTIVATION_ONE))
 
     def sums(self, index: Spots) -> Sums:
         """Of indices [1,C,h,w] -> [(h+2)·(w+2),O]; those at the edge are of no use."""
         h, w = index.shape[2:]
-        out = np.zeros(((h + 2) * (w + 2), self.weights.shape[2]), np.int32)
+        out = zeros(((h + 2) * (w + 2), self.weights.shape[2] // 3), np.int32)
         _scatter(index.places, index.values, COUNT_MAX, h, w, self.weights, out)
         return out
 
@@ -90,11 +123,11 @@ class Listed(NamedTuple):
 class Levels(NamedTuple):
     """A 3×3 convolution's share of marks that a level sums up: rows to add [9,levels,O]; level 0 adds nothing."""
 
-    rows: Sums
+    rows: Weights
 
     @staticmethod
     def of(weight: Tensor, codes: npt.NDArray[np.int64]) -> Levels:
         """weight: integer-valued [O,M,3,3]; codes [levels,M]: marks that a level stands for, 0 or 1."""
         taps = weight.permute(2, 3, 0, 1).reshape(9, len(weight), -1).numpy().astype(np.int64)
         rows = np.einsum("tom,lm->tlo", taps, codes) * ACTIVATION_ONE
-        return Levels(np.ascontiguousarray(rows, np.int32))
+        return Levels(_small(torch.from_numpy(rows)))

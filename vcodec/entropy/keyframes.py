@@ -14,6 +14,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ from vcodec.entropy.observed import (
 )
 from vcodec.scale import LevelTable
 
-__all__ = ["KEY_WIDTH", "STEPS", "FrozenKeyContext", "KeyContext", "key_steps"]
+__all__ = ["KEY_WIDTH", "STEPS", "FrozenKeyContext", "KeyContext", "key_owners", "key_steps"]
 
 KEY_WIDTH = 64  # channels inside, of a released model
 _BANDS = 4
@@ -60,6 +62,15 @@ def _channels(band: int) -> Tensor:
         ends = (0, *inner, count)
         parts.append(torch.arange(first + ends[band], first + ends[band + 1]))
     return torch.cat(parts)
+
+
+@lru_cache(maxsize=4)
+def key_owners(channels: int) -> npt.NDArray[np.uint8]:
+    """Which step what is on white and black squares of each channel belongs to [C,2] (active.py)."""
+    out = np.empty((channels, 2), np.uint8)
+    for step in range(STEPS):
+        out[_channels(step // 2), step % 2] = step
+    return out
 
 
 @lru_cache(maxsize=8)
@@ -152,7 +163,7 @@ class FrozenKeyContext:
         inputs = [ACTIVATION_ONE, COUNT_MAX * ACTIVATION_ONE]
         self._layers: list[tuple[FrozenConv, ...]] = []
         self._offsets: list[tuple[Tensor, ...]] = []
-        self._eight_bit: list[EightBitStep | None] = []
+        self.eight_bit: list[EightBitStep | None] = []  # the same of one frame, sooner, where that can be
         for number in range(STEPS):
             weights = [tensors[f"{number}.{n}"].float() for n in _CONVS]
             offsets = tuple(tensors[f"{number}.offset.{n}"].float()[0] for n in _CONVS)
@@ -163,7 +174,8 @@ class FrozenKeyContext:
                 tuple(FrozenConv(s, t, int(o.abs().max())) for s, t, o in zip(shares, tops, offsets, strict=True))
             )
             self._offsets.append(offsets)
-            self._eight_bit.append(EightBitStep(weights, offsets) if fits(*weights) else None)
+            channels = _channels(number // 2).numpy()
+            self.eight_bit.append(EightBitStep(weights, offsets, channels, number % 2) if fits(*weights) else None)
         self.width = len(tensors["0.first"])  # channels inside
         self.device = torch.device("cpu")
 
@@ -175,21 +187,17 @@ class FrozenKeyContext:
         self._offsets = [tuple(o.to(device) for o in offsets) for offsets in self._offsets]
         self.device = device
         if device.type != "cpu":
-            self._eight_bit = [None] * STEPS
+            self.eight_bit = [None] * STEPS
 
-    def tables(self, number: int, act: Tensor, known: Tensor, k: int, active: bool = False) -> Tensor:
+    def tables(self, number: int, act: Tensor, known: Tensor, k: int) -> Tensor:
         """activity [B,1,h/2,w/2]; known: indices of the steps before, zero elsewhere -> table numbers [B,C,h,w].
 
-        They are valid in this step; active: they need only be where there is activity.
+        They are valid in this step.
         """
-        quick = self._eight_bit[number]
-        if quick is not None and len(act) == 1:
-            found = quick.tables(act, known, k, active)
-        else:
-            first, deep, head = self._layers[number]
-            one, two, three = (o[k].expand(len(act), -1) for o in self._offsets[number])
-            x = first([thermometer(act) * ACTIVATION_ONE, counts(known) * ACTIVATION_ONE], one)
-            found = head([deep([x], two)], three, TABLES - 1, SUM_ONE // TABLE_STEP)
+        first, deep, head = self._layers[number]
+        one, two, three = (o[k].expand(len(act), -1) for o in self._offsets[number])
+        x = first([thermometer(act) * ACTIVATION_ONE, counts(known) * ACTIVATION_ONE], one)
+        found = head([deep([x], two)], three, TABLES - 1, SUM_ONE // TABLE_STEP)
         out = torch.zeros_like(known, dtype=found.dtype)
         out[:, _channels(number // 2).to(out.device)] = found
         return out

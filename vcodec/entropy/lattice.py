@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from vcodec.entropy.surroundings import (
     COLUMNS,
@@ -30,6 +31,7 @@ from vcodec.entropy.surroundings import (
 from vcodec.entropy.tables import SymbolReader, SymbolWriter, Tables
 from vcodec.entropy.trees import Trees
 from vcodec.grain import GRAINS
+from vcodec.loops import KEPT
 from vcodec.scale import BOOSTS, FLATNESSES, Quality
 from vcodec.sources import MEMORY, SOURCES
 
@@ -43,6 +45,7 @@ __all__ = [
     "OFFSETS_FIRST",
     "SIDE_SYMBOLS",
     "Contexts",
+    "LaterPort",
     "Port",
     "ReadPort",
     "WritePort",
@@ -73,6 +76,7 @@ FLATNESS_FIRST = GRAIN_FIRST + len(GRAINS) + 1
 BOOST_FIRST = FLATNESS_FIRST + FLATNESSES + 1
 GROWN_FIRST = BOOST_FIRST + 2
 _FARTHEST = 15
+_NONE = np.empty(0, np.int64)
 _MIDDLE = 15  # of a thumbnail's values: what is guessed where nothing is known
 
 
@@ -117,6 +121,35 @@ class WritePort:
             raise ValueError("nothing to write")
         self.writer.write_raw(values)
         return values
+
+
+class LaterPort(WritePort):
+    """Keeps symbols until ``close``: written together they take less."""
+
+    def __init__(self, writer: SymbolWriter, tables: Tables) -> None:
+        super().__init__(writer, tables)
+        self._written = 0  # of what was coded
+
+    def symbols(self, rows: Ints, symbols: Ints | None) -> Ints:
+        """Keep symbols under rows."""
+        if symbols is None:
+            raise ValueError("nothing to write")
+        self.coded.append((rows, symbols))
+        return symbols
+
+    def raw(self, count: int, values: Ints | None) -> Ints:
+        """Write 16-bit values, after what was kept."""
+        self.close()
+        return super().raw(count, values)
+
+    def close(self) -> None:
+        """Write what was kept."""
+        parts = [part for part in self.coded[self._written :] if part[0].size]
+        self._written = len(self.coded)
+        if parts:
+            rows, symbols = (np.concatenate(some) for some in zip(*parts, strict=True))
+            ends = np.cumsum([len(part[0]) for part in parts]).tolist()
+            self.writer.write(self.tables, rows, symbols, ends)
 
 
 class ReadPort:
@@ -187,22 +220,39 @@ def _code_delta(port: Port, trees: Trees, kind: str, seen: Small, delta: Ints | 
 
 def _code_far(port: Port, count: int, delta: Ints | None) -> Ints:
     """Deltas beyond the reach: sign and sixteens under one table, units under another; what is farther still, raw."""
-    sixteens = units = raw = None
-    if delta is not None:
-        beyond = np.abs(delta) - _REACH - 1
-        steps = np.minimum(beyond >> 4, _FARTHEST)
-        sixteens, units, raw = (
-            2 * steps + (delta < 0),
-            beyond & 15,
-            np.clip(delta, -_RAW_ZERO, _RAW_ZERO - 1) + _RAW_ZERO,
-        )
+    sixteens, units, raw = (None, None, None) if delta is None else _parts_of(delta)
     got = port.symbols(np.full(count, FAR_FIRST), sixteens)
-    beyond, sign = (got >> 1) << 4, 1 - 2 * (got & 1)
-    near = (got >> 1) < _FARTHEST
-    beyond[near] += port.symbols(np.full(int(near.sum()), FAR_FIRST + 1), None if units is None else units[near]) & 15
-    out: Ints = sign * (beyond + _REACH + 1)
-    if not near.all():
-        out[~near] = port.raw(int((~near).sum()), None if raw is None else raw[~near]) - _RAW_ZERO
+    near = int(np.count_nonzero(got >> 1 < _FARTHEST))
+    beside = port.symbols(np.full(near, FAR_FIRST + 1), units)
+    rest = port.raw(count - near, raw) if near < count else _NONE
+    return _far_of(got, beside, rest)
+
+
+@njit(cache=KEPT, nogil=True)
+def _parts_of(delta: Ints) -> tuple[Ints, Ints, Ints]:
+    """Sixteens and signs [n] of far deltas [n], units of the nearer ones, the others in 16 bits."""
+    sixteens, units, raw, near = np.empty_like(delta), np.empty_like(delta), np.empty_like(delta), 0
+    for i in range(len(delta)):
+        beyond = abs(delta[i]) - _REACH - 1
+        steps = min(beyond >> 4, _FARTHEST)
+        sixteens[i] = 2 * steps + (delta[i] < 0)
+        units[near], raw[i - near] = beyond & 15, min(max(delta[i], -_RAW_ZERO), _RAW_ZERO - 1) + _RAW_ZERO
+        near += steps < _FARTHEST
+    return sixteens, units[:near], raw[: len(delta) - near]
+
+
+@njit(cache=KEPT, nogil=True)
+def _far_of(sixteens: Ints, units: Ints, raw: Ints) -> Ints:
+    """Far deltas [n] of such parts."""
+    out, near = np.empty_like(sixteens), 0
+    for i in range(len(out)):
+        steps = sixteens[i] >> 1
+        if steps < _FARTHEST:
+            size = 16 * steps + (units[near] & 15) + _REACH + 1
+            out[i] = -size if sixteens[i] & 1 else size
+            near += 1
+        else:
+            out[i] = raw[i - near] - _RAW_ZERO
     return out
 
 

@@ -118,7 +118,7 @@ class LayerEntropy:
             plan = None
             if one.any():
                 plan = self.frames.choose(one, _nothing(one, memory), weight, quantizer, memory, k, fine)
-                plan = plan if plan.chosen.indices.any() else None
+                plan = plan if plan.chosen.indices.places.size else None
             memory = memory if plan is None else plan.after
             plans.append(plan)
             hats.append(torch.zeros_like(one) if plan is None else plan.hat)

@@ -69,14 +69,18 @@ def begin(words: Words) -> State:
 
 
 @njit(cache=KEPT, nogil=True)
-def starts_of(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """Where symbols of each of ``count`` tables begin [count+1], in ascending order of their tables, rows [n]."""
-    starts = np.zeros(count + 1, np.int64)
+def starts_of(rows: npt.NDArray[np.int64]) -> tuple[int, npt.NDArray[np.int64]]:
+    """The first of the tables that symbols have, and where those of each from there on begin, in ascending order of
+    their tables, rows [n]: mostly few of a thousand."""
+    low, high = rows[0], rows[0]
     for row in rows:
-        starts[row + 1] += 1
-    for i in range(count):
+        low, high = min(low, row), max(high, row)
+    starts = np.zeros(high - low + 2, np.int64)
+    for row in rows:
+        starts[row - low + 1] += 1
+    for i in range(high - low):
         starts[i + 1] += starts[i]
-    return starts
+    return low, starts
 
 
 @njit(cache=KEPT, nogil=True)
@@ -92,21 +96,23 @@ def read_rows(
 
     guesses [N]: symbols to look at first.  Gives False for data that no encoder makes.
     """
-    starts = starts_of(rows, len(tables))
+    if len(rows) == 0:
+        return True
+    lowest, starts = starts_of(rows)
     order = np.empty(len(rows), np.int64)
     for i in range(len(rows)):
-        order[starts[rows[i]]] = i
-        starts[rows[i]] += 1
+        order[starts[rows[i] - lowest]] = i
+        starts[rows[i] - lowest] += 1
     flat, size = tables.reshape(-1), tables.shape[1]
     lower, width, point, read = state[LOWER], state[RANGE], state[POINT], state[READ]
     count = np.uint64(len(words))
     done = 0  # starts are ends now
-    for row in range(len(tables)):
-        if starts[row] == done:  # most tables have nothing here: they are not looked at
+    for row in range(lowest, lowest + len(starts) - 1):
+        if starts[row - lowest] == done:  # most tables have nothing here: they are not looked at
             continue
         first, guess = row * size, row * size + guesses[row]
         least, most = flat[guess], flat[guess + 1]
-        for place in range(done, starts[row]):
+        for place in range(done, starts[row - lowest]):
             scale = width >> _P
             ahead = point - lower
             if ahead >= scale << _P:
@@ -127,7 +133,7 @@ def read_rows(
                     point |= np.uint64(words[read])
                 read += np.uint64(1)
             out[order[place]] = at - first
-        done = starts[row]
+        done = starts[row - lowest]
     state[LOWER], state[RANGE], state[POINT], state[READ] = lower, width, point, read
     return True
 

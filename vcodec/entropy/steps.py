@@ -11,108 +11,110 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vcodec.entropy import choosing
+from vcodec.entropy.active import EVERY, Active
 from vcodec.entropy.context import FrozenContext
-from vcodec.entropy.keyframes import FrozenKeyContext, key_steps
-from vcodec.entropy.listing import joined
-from vcodec.entropy.observed import first_step
-from vcodec.spots import Spots
+from vcodec.entropy.keyframes import STEPS, FrozenKeyContext, key_owners
+from vcodec.spots import Spots, listed
 
-__all__ = ["KeySteps", "Steps", "everywhere", "merged", "steps_of"]
+__all__ = ["KeySteps", "Steps", "steps_of"]
 
-Ints = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
 
 def steps_of(net: FrozenContext, past: Tensor | Spots | None, rough: Tensor, shape: Sequence[int], k: int) -> Steps:
     """Of a frame of shape [1,C,h,w]; past: indices of the frame before, None in a keyframe."""
     if past is None and net.keys is not None:
-        return KeySteps(net.keys, shape, k)
+        return KeySteps(net.keys, shape[1], k)
     if past is None:
-        return TwoSteps(net, torch.zeros(*shape, device=rough.device), rough, k, 0)
+        return TwoSteps(net, torch.zeros(*shape), rough, k, 0)
     return TwoSteps(net, past, rough, k, 1)
 
 
 class Steps(Protocol):
     """Indices of a frame in the order that they are coded in.
 
-    masks: which belong to each step, bool [C,h,w]; tables(step, activity, indices of the steps before): their numbers,
-    valid where there is activity.
+    count: of the steps; owners [C,2]: which of them each channel's white and black squares belong to (active.py).
     """
 
-    masks: list[Mask]
+    count: int
+    owners: Bytes
 
-    def coded(self, number: int, act: Tensor, known: Sequence[Spots], first: int) -> tuple[Ints, Ints]:
-        """As choosing.coded gives it of the step's tables; known: indices of each step before."""
-        before = joined(known).dense(act.device) if known else torch.zeros(1, *self.masks[0].shape, device=act.device)
-        table = self.tables(number, act, before)[0].contiguous().float().cpu().numpy()
-        return choosing.coded(table, self.masks[number], act[0, 0].cpu().numpy(), first)
+    def put(self, number: int, active: Active, known: Spots, out: Bytes, every: bool = False) -> None:
+        """Table numbers of a step into out [C,n], where there is activity; known: indices of the steps before.
 
-    def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor: ...
+        every: those that its networks give for the squares of other steps too.
+        """
+        ...
 
 
 class TwoSteps(Steps):
     """Steps A and B of context.py."""
 
+    count = 2
+
     def __init__(self, net: FrozenContext, past: Tensor | Spots, rough: Tensor, k: int, kind: int) -> None:
-        self.masks = _two_masks(*past.shape[1:])
-        self._net, self._k, self._kind = net, k, kind
-        self._quick = None
-        if not isinstance(past, Spots):
-            self._history = net.history(past, rough)
-        elif net.eight_bit is None:
-            self._history = net.history(past.dense(rough.device), rough)
+        self.owners = _two_owners(past.shape[1])
+        self._net, self._quick, self._k, self._kind = net, net.eight_bit, k, kind
+        self._history: Any
+        if self._quick is None:
+            maps = past.dense(rough.device) if isinstance(past, Spots) else past.to(rough.device)
+            self._history = net.history(maps, rough)
         else:
-            self._quick = net.eight_bit
-            self._history = self._quick.history_of(past, rough)
+            self._history = self._quick.history(past if isinstance(past, Spots) else listed(past), rough)
         self._features: Any = None
 
-    def coded(self, number: int, act: Tensor, known: Sequence[Spots], first: int) -> tuple[Ints, Ints]:
-        """See Steps."""
-        if self._quick is None:
-            return super().coded(number, act, known, first)
-        if number:
-            found = self._quick.found_b(known[0], self._features, self._k, self._kind)
-        else:
-            found, self._features = self._quick.found_a(act, self._history, self._k, self._kind, True)
-        _, h, w = self.masks[number].shape
-        return found.coded(h, w, number, first)
-
-    def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
+    def put(self, number: int, active: Active, known: Spots, out: Bytes, every: bool = False) -> None:
         """Step B is told only of A, which must have come before it."""
+        which = EVERY if every else number
+        if self._quick is None:
+            maps = known.dense(self._history.device)
+            if number:
+                table = self._net.step_b(maps, self._features, self._k, self._kind)
+            else:
+                act = _activity(active, maps)
+                table, self._features = self._net.step_a(act, self._history, self._k, self._kind)
+            _put(table, active, self.owners, which, out)
+            return
         if number:
-            return self._net.step_b(known, self._features, self._k, self._kind)
-        table, self._features = self._net.step_a(act, self._history, self._k, self._kind, True)
-        return table
+            found = self._quick.step_b(active, known, self._features, self._k, self._kind)
+        else:
+            found, self._features = self._quick.step_a(active, self._history, self._k, self._kind)
+        found.put(self.owners, which, out)
 
 
 class KeySteps(Steps):
     """Those of keyframes.py."""
 
-    def __init__(self, net: FrozenKeyContext, shape: Sequence[int], k: int) -> None:
-        self.masks = list(key_steps(*shape[1:]).numpy())
+    count = STEPS
+
+    def __init__(self, net: FrozenKeyContext, channels: int, k: int) -> None:
+        self.owners = key_owners(channels)
         self._net, self._k = net, k
 
-    def tables(self, number: int, act: Tensor, known: Tensor) -> Tensor:
-        """Table numbers, valid in the step."""
-        return self._net.tables(number, act, known, self._k, True)
+    def put(self, number: int, active: Active, known: Spots, out: Bytes, every: bool = False) -> None:
+        """Networks of a step know of its squares alone."""
+        quick = self._net.eight_bit[number]
+        if quick is not None:
+            quick.found(active, known, self._k).put(self.owners, number, out)
+            return
+        maps = known.dense(self._net.device)
+        _put(self._net.tables(number, _activity(active, maps), maps, self._k), active, self.owners, number, out)
 
 
 @lru_cache(maxsize=4)
-def _two_masks(channels: int, h: int, w: int) -> list[Mask]:
-    step_a = first_step(channels, h, w)[0].numpy()
-    return [step_a, ~step_a]
+def _two_owners(channels: int) -> Bytes:
+    return np.stack([np.arange(channels) % 2, (np.arange(channels) + 1) % 2], 1).astype(np.uint8)
 
 
-@lru_cache(maxsize=4)
-def everywhere(channels: int, h: int, w: int) -> Mask:
-    """The mask of all indices."""
-    return np.ones((channels, h, w), np.bool_)
+def _activity(active: Active, beside: Tensor) -> Tensor:
+    """As a tensor [1,1,h/2,w/2]."""
+    return torch.from_numpy(active.activity)[None, None].to(beside.device)
 
 
-def merged(tables: list[Tensor], masks: list[Mask]) -> Tensor:
-    """One map of table numbers, each from the step that its index belongs to."""
-    out = torch.zeros_like(tables[0])
-    for table, mask in zip(tables, masks, strict=True):
-        out += table * torch.from_numpy(mask).to(out.device)
-    return out
+def _put(table: Tensor, active: Active, owners: Bytes, step: int, out: Bytes) -> None:
+    """What active.numbered does, of a whole map of numbers [1,C,h,w]."""
+    places = torch.from_numpy(active.places).to(table.device)
+    numbers = table[0].flatten(1)[:, places].to(torch.uint8).cpu().numpy()
+    squares = out.shape[1] // 2
+    own = ((owners == step) | (step == EVERY)).repeat(squares, 1)
+    out[own] = numbers[own]

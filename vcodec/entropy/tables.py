@@ -6,7 +6,8 @@ codes all that a step of a frame has.
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cache, cached_property
 from typing import Any
 
 import constriction
@@ -57,12 +58,10 @@ class Tables:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"models": [None] * len(self.rows)}  # constriction's do not pickle
 
-    @cached_property
+    @property
     def bits(self) -> npt.NDArray[np.float64]:
         """What each symbol takes [N,S]; what has no weight is infinitely dear."""
-        with np.errstate(divide="ignore"):
-            bits: npt.NDArray[np.float64] = -np.log2(self.rows / TABLE_SUM)
-        return bits
+        return _bits()[self.rows]
 
     @cached_property
     def cumulative(self) -> npt.NDArray[np.uint64]:
@@ -88,6 +87,14 @@ class Tables:
         return found
 
 
+@cache
+def _bits() -> npt.NDArray[np.float64]:
+    """What a symbol takes that has so many of TABLE_SUM [TABLE_SUM+1]."""
+    with np.errstate(divide="ignore"):
+        bits: npt.NDArray[np.float64] = -np.log2(np.arange(TABLE_SUM + 1) / TABLE_SUM)
+    return bits
+
+
 def runs_of(rows: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Order that sorts by row, and row and length of each run in it."""
     order = np.argsort(rows, kind="stable")
@@ -108,16 +115,19 @@ class SymbolWriter:
         self.count = 0
         self.expected_bits = 0.0
 
-    def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
-        """symbols[i] under tables.rows[rows[i]]; both 1-D."""
+    def write(
+        self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any], ends: Sequence[int] = ()
+    ) -> None:
+        """symbols[i] under tables.rows[rows[i]]; both 1-D.  ends: of parts that are coded one after the other."""
         if rows.size == 0:
             return
         given = rows.astype(np.int64, copy=False), symbols.astype(np.int64, copy=False)
         self._make_room(rows.size)
-        bits = writing.write_rows(self._state, self._words, tables.cumulative, tables.bits, *given)
+        known, parts = (tables.rows, tables.cumulative, _bits()), np.array(ends or [rows.size])
+        bits = writing.write_rows(self._state, self._words, *known, *given, parts, self.expected_bits)
         if bits < 0:
             raise ValueError("a symbol is in no table")
-        self.expected_bits += bits
+        self.expected_bits = bits
         self.count += int(rows.size)
 
     def write_raw(self, values: npt.NDArray[Any]) -> None:

@@ -79,29 +79,40 @@ def _put(state: State, words: Words, lows: State, shares: State) -> None:
 def write_rows(
     state: State,
     words: Words,
+    shares: Ints,
     tables: npt.NDArray[np.uint64],
     bits: npt.NDArray[np.float64],
     rows: Ints,
     symbols: Ints,
+    ends: Ints,
+    before: float,
 ) -> float:
-    """Symbols under rows of cumulative tables [N,S+1], in ascending order of their rows; gives what bits [N,S] say.
+    """Symbols under rows of tables, part after part, in each in ascending order of their rows.
 
-    Below 0 where a symbol is in no table; nothing is written then.
+    shares [N,S] of each symbol, cumulative tables [N,S+1], bits of each share; ends of the parts, none of them empty.
+    Gives what bits say that they should take, in all with those before.  Below 0 where a symbol is in no table; nothing
+    is written then.
     """
-    size = tables.shape[1] - 1
-    for i in range(len(symbols)):
-        if symbols[i] < 0 or symbols[i] >= size:
-            return -1.0
-    starts = starts_of(rows, len(tables))
-    lows, shares, total = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64), 0.0
-    for i in range(len(rows)):
-        row, symbol = rows[i], symbols[i]
-        place = starts[row]
-        lows[place] = tables[row, symbol]
-        shares[place] = tables[row, symbol + 1] - tables[row, symbol]
-        total += bits[row, symbol]
-        starts[row] += 1
-    _put(state, words, lows, shares)
+    least, most = 0, 0
+    for symbol in symbols:
+        least, most = min(least, symbol), max(most, symbol)
+    if least < 0 or most >= shares.shape[1]:
+        return -1.0
+    weights, width, flat, pitch = shares.reshape(-1), np.uint64(shares.shape[1]), tables.reshape(-1), tables.shape[1]
+    lows, widths = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64)
+    total, begin = before, np.uint64(0)
+    for end in ends:
+        some = 0.0
+        first, starts = starts_of(rows[begin:end])
+        for i in range(begin, np.uint64(end)):
+            row, symbol = np.uint64(rows[i]), np.uint64(symbols[i])
+            which, at = row - np.uint64(first), row * np.uint64(pitch) + symbol
+            place = begin + np.uint64(starts[which])
+            lows[place], widths[place] = flat[at], flat[at + _ONE] - flat[at]
+            some += bits[np.uint64(weights[row * width + symbol])]
+            starts[which] += 1
+        total, begin = total + some, np.uint64(end)
+    _put(state, words, lows, widths)
     return total
 
 

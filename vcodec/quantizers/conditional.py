@@ -13,17 +13,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vcodec.quantizers.levels import listed_levels, oriented_levels
+from vcodec.quantizers.levels import in_steps, listed_levels
 from vcodec.scale import between, level_of
 from vcodec.spots import Spots
 
 __all__ = ["ConditionalCodebook", "ConditionalConfig", "bounds"]
+
+_KEPT_LEVELS = 256  # sets of levels
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,33 @@ class ConditionalCodebook(nn.Module):
         start = torch.log2(torch.tensor(config.coarsest)) - config.exponent * levels
         self.log_step = nn.Parameter(start.clone())
         self.pull = nn.Parameter(torch.zeros(2, 8, 3))
+        self._known: tuple[Any, dict[Any, tuple[Tensor, Tensor]]] = None, {}
 
     def step(self, level: Tensor, kind: Tensor, fine: int = 0) -> Tensor:
         """Distance of two levels [B,C,1,1]; ``fine`` scales it by 2^(−fine/32).
 
         In float64, whose last bits, which libraries differ in, are rounded away: steps are the same on every machine.
         """
+        return self._at(level, kind, fine)[0]
+
+    def _at(self, level: Tensor, kind: Tensor, fine: int) -> tuple[Tensor, Tensor]:
+        """Steps [B,C,1,1], and offsets of levels by their magnitude [B,5]; those of one frame are kept."""
+        if len(level) > 1 or torch.is_grad_enabled():
+            return self._step(level, kind, fine), self._shift(level, kind)
+        which = [(p.data_ptr(), p.dtype, p._version) for p in (self.log_step, self.pull)]
+        known, asked = self._known, (float(level), int(kind), fine)
+        if known[0] != which or len(known[1]) == _KEPT_LEVELS:
+            known = self._known = which, {}
+        found = known[1].get(asked)
+        if found is None:
+            found = known[1][asked] = self._step(level, kind, fine), self._shift(level, kind)
+        return found
+
+    def _shift(self, level: Tensor, kind: Tensor) -> Tensor:
+        """0 at zero, learned at 1..3, 0 beyond."""
+        return F.pad(between(self.pull, level, kind), (1, 1))
+
+    def _step(self, level: Tensor, kind: Tensor, fine: int) -> Tensor:
         octaves = between(self.log_step, level, kind) - fine / 32.0
         return torch.exp2(octaves.double()).to(octaves.dtype)[:, :, None, None]
 
@@ -92,17 +116,7 @@ class ConditionalCodebook(nn.Module):
         self, index: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0, oriented: bool = True
     ) -> Tensor:
         """Levels of integer indices (as float tensor) [B,C,h,w]."""
-        pull = between(self.pull, level, kind)  # [B,3]
-        # offset of a level by its magnitude: 0 at zero, learned at 1..3, 0 beyond
-        shift = F.pad(pull, (1, 1))
-        step = self.step(level, kind, fine)
-        if oriented and len(index) == 1 and not torch.is_grad_enabled() and _plain(index, step):
-            out = torch.empty(index.shape)
-            turn = (1.0 - 2.0 * (phase % 2)).float()
-            indices = index[0].contiguous().numpy()
-            bits = indices.view(np.int32)
-            oriented_levels(indices, bits, shift[0].numpy(), step[0, :, 0, 0].numpy(), turn.numpy(), out[0].numpy())
-            return out
+        step, shift = self._at(level, kind, fine)
         size = index.abs().clamp(max=4).long()
         places = size + 5 * torch.arange(len(shift), device=index.device).view(-1, 1, 1, 1)
         value = (index - index.sign() * shift.reshape(-1)[places]) * step
@@ -110,8 +124,9 @@ class ConditionalCodebook(nn.Module):
 
     def levels_of(self, index: Spots, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Spots:
         """As dequantize, of indices of one frame as a list."""
-        shift, step = F.pad(between(self.pull, level, kind), (1, 1))[0], self.step(level, kind, fine)[0, :, 0, 0]
-        shifts, steps, turn = (t.detach().float().cpu().numpy() for t in (shift, step, 1 - 2 * (phase % 2)))
+        step, shift = self._at(level, kind, fine)
+        steps, shifts = (t[0].detach().float().cpu().flatten().numpy() for t in (step, shift))
+        turn = (1 - 2 * (phase % 2)).float().cpu().numpy()
         _, channels, h, w = index.shape
         out = np.empty_like(index.values)
         listed_levels(index.places, index.values, (channels, h, w), shifts, steps, turn, out)
@@ -119,7 +134,13 @@ class ConditionalCodebook(nn.Module):
 
     def scaled(self, values: Tensor, level: Tensor, kind: Tensor, phase: Tensor, fine: int = 0) -> Tensor:
         """Latents in units of the step, on the codebook's own orientation."""
-        return values * _orientation(values, phase) / self.step(level, kind, fine)
+        step = self.step(level, kind, fine)
+        if len(values) == 1 and not torch.is_grad_enabled() and _plain(values, step):
+            out = torch.empty(values.shape)
+            turn = (1.0 - 2.0 * (phase % 2)).float()
+            in_steps(values[0].contiguous().numpy(), step[0, :, 0, 0].numpy(), turn.numpy(), out[0].numpy())
+            return out
+        return values * _orientation(values, phase) / step
 
     @staticmethod
     def bounds(k: int) -> tuple[int, int]:

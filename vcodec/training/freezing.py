@@ -68,7 +68,9 @@ class CountingWriter(SymbolWriter):
         if self.watched is not None:
             self.watched.add(kind, seen, symbols)
 
-    def write(self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any]) -> None:
+    def write(
+        self, tables: Tables, rows: npt.NDArray[Any], symbols: npt.NDArray[Any], ends: Sequence[int] = ()
+    ) -> None:
         flat = rows.astype(np.int64) * tables.symbols + symbols.astype(np.int64)
         count = np.bincount(flat, minlength=tables.rows.size).reshape(tables.rows.shape)
         known = id(tables.start)

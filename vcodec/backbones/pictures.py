@@ -13,6 +13,7 @@ from vcodec.backbones import drawing, exact, keydrawing
 from vcodec.backbones.blocks import blocks, packed
 from vcodec.backbones.layers import Stack, pack_yuv420, unpack_yuv420
 from vcodec.backbones.rows import LayerRows, layer_rows
+from vcodec.backbones.samples import compiled
 from vcodec.spots import Spots, listed
 
 __all__ = ["Pictures"]
@@ -35,7 +36,7 @@ class Network:
     def parts(self, frame: Tensor, d: Tensor | None, offset: Tensor) -> Tensor:
         """What it makes of a picture [B,96,h,w] and of what was added to it, int16 in parts: the same shape, int64."""
         x, last = exact.seen(frame, d), self.layers[-1]
-        if _compiled(x):
+        if compiled(x):
             _, c, h, w = x.shape
             given = np.zeros((h + 2, w + 2, c + c % 2), np.int16)
             given[1:-1, 1:-1, :c] = x[0].permute(1, 2, 0).numpy()
@@ -79,7 +80,7 @@ class Pictures:
 
     def changes(self, values: Tensor) -> Tensor | Spots:
         """A latent [B,96,h,w] in 8-bit levels as ``draw`` wants it: a list, or what it adds, int16 in parts."""
-        return listed(values) if _compiled(values) else exact.changes(values, self.transform)
+        return listed(values) if compiled(values) else exact.changes(values, self.transform)
 
     def draw(self, planes: Planes, added: Tensor | Spots, offset: Tensor, grey: Tensor) -> Planes:
         """Luma [B,1,H,W] and chroma [B,2,H/2,W/2] in bytes, of their prediction, int16 in parts.
@@ -87,7 +88,7 @@ class Pictures:
         added: a latent as a list, or what it adds, int16 [B,96,H/8,W/8]; offset [width] of the filter's first layer;
         grey [B]: chroma is 128.
         """
-        if not _compiled(planes[0]):
+        if not compiled(planes[0]):
             if isinstance(added, Spots):
                 added = exact.changes(added.dense(planes[0].device), self.transform)
             return self._in_tensors(planes, added, offset, grey)
@@ -110,11 +111,6 @@ class Pictures:
         sums = exact.sums_of(exact.seen(frame, d), self.layers, offset)
         luma, chroma = unpack_yuv420(exact.levels_of(frame, sums, self.layers[-1].shift))
         return luma, torch.where(grey.view(-1, 1, 1, 1), torch.full_like(chroma, exact.GREY), chroma)
-
-
-def _compiled(values: Tensor) -> bool:
-    """Whether loops draw a frame: here, one picture."""
-    return len(values) == 1 and values.device.type == "cpu"
 
 
 def _within(frame: Tensor) -> Tensor:

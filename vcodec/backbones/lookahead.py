@@ -68,7 +68,9 @@ class Seen(NamedTuple):
 
 def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
     """Advice for the frames [T,1,H,W], [T,2,H/2,W/2] of a chunk, in 0..1, and what the next chunk's wants of them."""
-    frames = motion.levels(luma if seen is None else torch.cat([seen.luma, luma]))[:, 0]
+    frames = motion.levels(luma)[:, 0]
+    if seen is not None:
+        frames = np.concatenate([motion.levels(seen.luma)[0], frames])
     first = len(frames) - len(luma)  # of the chunk
     starts: list[Tensor] = []  # of each frame but the first
     missed: list[Tensor] = []

@@ -140,6 +140,8 @@ class QAE(PlaneBackbone):
         self.synthesis = Stack(192, w, 96, config.synthesis_layers, kinds=1, skips=True)
         self.loop_filter = Stack(12, config.filter_width, 6, config.filter_layers, kinds=2, skips=True)
         self._known: tuple[object, Pictures] | None = None  # of which weights
+        drawn_with = self.loop_filter, self.refine, self.synthesis
+        self._held = [module._parameters for net in drawn_with for module in net.modules()]
         weight = torch.ones(1, 96, 1, 1)
         weight[:, 64:] = CHROMA_WEIGHT
         self.register_buffer("weight", weight, persistent=False)
@@ -378,11 +380,10 @@ class QAE(PlaneBackbone):
 
     def _pictures(self) -> Pictures:
         """Integers of today's weights."""
-        nets = self.loop_filter, self.refine, self.synthesis
-        weights = [self.inverse_basis, *(p for net in nets for p in net.parameters())]
-        which = tuple((id(p), p._version) for p in weights)
+        weights = [self.inverse_basis, *(p for held in self._held for p in held.values())]
+        which = tuple((id(p), p._version) for p in weights if p is not None)
         if self._known is None or self._known[0] != which:
-            self._known = which, Pictures.of(self.inverse_basis, *nets)
+            self._known = which, Pictures.of(self.inverse_basis, self.loop_filter, self.refine, self.synthesis)
         return self._known[1]
 
 

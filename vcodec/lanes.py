@@ -19,8 +19,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from vcodec.products import address, in_pairs, spread
+from vcodec.turning import LOUD
 
-__all__ = ["ACROSS", "LOUD", "SIZE", "WIDE", "add_pairs", "add_scaled", "halves", "keep", "kept", "loudness", "put",
+__all__ = ["ACROSS", "SIZE", "WIDE", "add_pairs", "add_scaled", "halves", "keep", "kept", "loudness", "put",
            "put_beside", "put_positive", "turn", "zeros"]  # fmt: skip
 
 _WIDE = bool(get_host_cpu_features().get("avx512bw"))
@@ -29,7 +30,6 @@ SIZE = 16 if _WIDE else 8  # sums in a vector
 ACROSS = 4 if _WIDE else 2
 _INT, _SUMS, _SHORTS = ir.IntType(32), ir.VectorType(ir.IntType(32), SIZE), ir.VectorType(ir.IntType(16), 2 * SIZE)
 _TOP, _LOW = 32767, 65535
-LOUD = 2**14  # what is under this, two of them added or subtracted are 16 bits still
 WIDE = ACROSS * SIZE + SIZE  # room for what a tile sees, in whole vectors
 _BEYOND = 4  # samples, of which a tile sees two
 

@@ -6,11 +6,7 @@ What lies between the layers never leaves the cache.  A library that multiplies 
 itself on 12, 24 and 6 of them; here samples of a row stand side by side, two channels in each element (lanes.py).  What
 the integers are: exact.py.
 
-Weights g₀, g₁, g₂ one above the other make a strip of four rows, r₀ to r₃, in four products where there would be six
-(Winograd's F(2,3)).  Integers are exact, this way too, where what is added and halved does not run over:
-
-    r₀g₀ + r₁g₁ + r₂g₂ = (a + b) / 2 + (r₀ − r₂)·g₀          a = (r₁ + r₂)·(g₀ + g₁ + g₂)
-    r₁g₀ + r₂g₁ + r₃g₂ = (a − b) / 2 + (r₃ − r₁)·g₂          b = (r₂ − r₁)·(g₀ − g₁ + g₂)
+A strip takes four products in place of six where that is exact (turning.py).
 """
 
 from __future__ import annotations
@@ -22,8 +18,9 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec import lanes
-from vcodec.backbones.exact import SHORT, ExactLayer
+from vcodec.backbones.exact import ExactLayer
 from vcodec.loops import KEPT
+from vcodec.turning import turned_weights
 
 __all__ = ["BENT", "LAST", "MIDDLE", "START", "LayerRows", "clear", "due", "laid_out", "layer_rows", "layer_strip",
            "listen", "silent"]  # fmt: skip
@@ -69,15 +66,11 @@ def layer_rows(layers: list[ExactLayer]) -> LayerRows:
         o = len(weights)
         wide = np.zeros((-(-o // _ROWS) * _ROWS, *weights.shape[1:]), np.int64)
         wide[:o] = weights
-        above, on, below = (wide[:, :, i] for i in range(3))
-        sets = np.stack([above, on, below, above + on + below, above - on + below], 2)
-        # (a ± b) / 2 of what is under LOUD, doubled, is to be under 2**31
-        most = 2 * lanes.LOUD * (np.abs(on) + np.abs(above + below)).sum((1, 2)).max()
-        fits = int(np.abs(sets).max() <= SHORT and most < 2**31)
-        pairs = _paired(sets, 1)
+        turned, fits = turned_weights(wide)
+        pairs = _paired(np.concatenate([wide, turned[:2].transpose(1, 2, 0, 3)], 2), 1)
         n = pairs.shape[1]
         flat.append(pairs.reshape(-1, _ROWS, n, _SETS, 3).transpose(0, 3, 2, 4, 1).reshape(-1))
-        sizes.append((n, o, shift, fits))
+        sizes.append((n, o, shift, int(fits)))
     return LayerRows(np.concatenate(flat), biases, np.array(sizes, np.int64))
 
 

@@ -21,7 +21,7 @@ from numba.extending import intrinsic, models, register_model
 from vcodec.products import address, in_pairs, spread
 from vcodec.turning import LOUD
 
-__all__ = ["ACROSS", "SIZE", "WIDE", "add_pairs", "add_scaled", "halves", "keep", "kept", "loudness", "put",
+__all__ = ["ACROSS", "SIZE", "WIDE", "add_pairs", "add_scaled", "carry", "halves", "keep", "kept", "loudness", "put",
            "put_beside", "put_positive", "turn", "zeros"]  # fmt: skip
 
 _WIDE = bool(get_host_cpu_features().get("avx512bw"))
@@ -286,6 +286,19 @@ def _add_scaled(typing_context: Any, out: Any, to: Any, x: Any, at: Any, weight:
     return types.none(out, to, x, at, weight, count), emit
 
 
+def _carry(typing_context: Any, x: Any, at: Any, out: Any, to: Any, count: Any) -> Any:
+    """out[to : to + count] = x[at : at + count] at once, int16; count: a literal."""
+    kind = ir.VectorType(ir.IntType(16), count.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given = _place(context, builder, signature.args[0], args[0], args[1], 0, kind)
+        goal = _place(context, builder, signature.args[2], args[2], args[3], 0, kind)
+        builder.store(builder.load(given, align=2), goal, align=2)
+        return context.get_dummy_value()
+
+    return types.none(x, at, out, to, count), emit
+
+
 # to loops they are functions of the values that a signature's types stand for
 zeros: Any = intrinsic(prefer_literal=True)(_zeros)
 add_pairs: Any = intrinsic(_add_pairs)
@@ -298,3 +311,4 @@ keep: Any = intrinsic(_keep)
 kept: Any = intrinsic(prefer_literal=True)(_kept)
 halves: Any = intrinsic(_halves_of)
 add_scaled: Any = intrinsic(prefer_literal=True)(_add_scaled)
+carry: Any = intrinsic(prefer_literal=True)(_carry)

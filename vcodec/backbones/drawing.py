@@ -43,7 +43,6 @@ Shorts = npt.NDArray[np.int16]
 Words = npt.NDArray[np.int32]
 Shown = tuple[Bytes, Bytes]
 """A frame in bytes: luma [H,W], chroma [2,H/2,W/2]."""
-_BLOCKS = np.array([8, 4])  # samples along a block of luma, of chroma
 _LATENT_ONE = np.float32(2.0**LATENT)
 
 
@@ -83,26 +82,41 @@ def changed(latent: Spots, basis: Words, transform: ExactTransform) -> tuple[Sho
 
 
 @njit(cache=KEPT, nogil=True)
-def _changes(added: Shorts, busy: Flags, first: int, size: int, line: Shorts) -> None:
-    """A row of what latents add to a plane, line [w·size]: of each block ``size`` samples from ``first`` on."""
+def _changes(added: Shorts, busy: Flags, first: int, line: Shorts) -> None:
+    """A row of what latents add to luma, line [8·w]: of each block [w,96] eight samples from ``first`` on."""
+    flat = added.reshape(-1)
     for b in range(len(busy)):
         if busy[b]:
-            for i in range(size):
-                line[b * size + i] = added[b, first + i]
+            lanes.carry(flat, 96 * b + first, line, 8 * b, 8)
         else:
-            for i in range(size):
-                line[b * size + i] = 0
+            for i in range(8):
+                line[8 * b + i] = 0
+
+
+@njit(cache=KEPT, nogil=True)
+def _colour_changes(added: Shorts, busy: Flags, first: int, line: Shorts) -> None:
+    """The same of a plane of chroma, four samples of each block."""
+    flat = added.reshape(-1)
+    for b in range(len(busy)):
+        if busy[b]:
+            lanes.carry(flat, 96 * b + first, line, 4 * b, 4)
+        else:
+            for i in range(4):
+                line[4 * b + i] = 0
 
 
 @njit(cache=KEPT, nogil=True)
 def _begin(plane: Shorts, line: Shorts, base: Shorts, first: Shorts, second: Shorts) -> None:
-    """What the filter sees of a row: p + d about the centre, and 8 d; base keeps p + d."""
+    """What the filter sees of a row: p + d about the centre, and 8 d; base keeps p + d.
+
+    In two loops: LLVM makes vectors of no more arrays in one.
+    """
     for x in range(len(plane)):
-        d = np.int32(line[x])
-        frame = min(max(np.int32(plane[x] + d), np.int32(LOWEST)), np.int32(HIGHEST))
+        frame = min(max(np.int32(np.int32(plane[x]) + line[x]), np.int32(LOWEST)), np.int32(HIGHEST))
         base[x] = frame
         first[x] = frame - np.int32(CENTRE)
-        second[x] = min(max(np.int32(8 * d), np.int32(-SHORT - 1)), np.int32(SHORT))
+    for x in range(len(plane)):
+        second[x] = min(max(np.int32(8 * np.int32(line[x])), np.int32(-SHORT - 1)), np.int32(SHORT))
 
 
 @njit(cache=KEPT, nogil=True)
@@ -132,12 +146,12 @@ def _begin_row(
     inner, w = y & 3, base.shape[1] // 2
     line = work[0]
     for c in range(2):
-        _changes(added, busy, (2 * inner + c) * 8, _BLOCKS[0], line)
+        _changes(added, busy, (2 * inner + c) * 8, line)
         to, beside = 2 * (goal + c * pitch), 2 * (goal + (3 + c) * pitch)
         _begin(planes[0][2 * y + c], line, base[c], rows[to : to + 2 * w], rows[beside : beside + 2 * w])
     for i in range(2):
         part = line[i * w : (i + 1) * w]
-        _changes(added, busy, 64 + 16 * i + 4 * inner, _BLOCKS[1], part)
+        _colour_changes(added, busy, 64 + 16 * i + 4 * inner, part)
         _begin(planes[1][i, y], part, base[2, i * w : (i + 1) * w], work[1 + i, :w], work[3 + i, :w])
     for i in range(2):
         to = 2 * (goal + (2 + 3 * i) * pitch)

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numba import njit
 
 from vcodec import products
-from vcodec.convolving import Dense, Strips, room
+from vcodec.backbones.strips import Strips
+from vcodec.convolving import Dense, room
 from vcodec.entropy.intlayers import Listed
 from vcodec.spots import listed
 from vcodec.turning import LOUD, turned_weights

@@ -16,7 +16,8 @@ from numba import njit
 
 from vcodec import helper
 from vcodec.backbones.exact import BELOW, CENTRE, HIGHEST, LOWEST, SHORT, ExactLayer
-from vcodec.convolving import Activations, Strips, Sums
+from vcodec.backbones.strips import Strips
+from vcodec.convolving import Activations, Sums
 from vcodec.loops import KEPT
 
 __all__ = ["KeyLayer", "bent", "key_layers", "refined"]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vcodec.backbones import matching
 from vcodec.backbones.costs import coded, moved_to
+from vcodec.backbones.patches import TAPS, put_blurred, put_soft
 from vcodec.loops import KEPT
 from vcodec.sources import BLURRED, LAST, MEMORY, SOFT, SOURCES
 
@@ -28,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Wide = npt.NDArray[np.int32]
 
-TAPS = {SOFT: (16, 32, 16), BLURRED: (1, 6, 15, 20, 15, 6, 1)}  # over 64 each way
+_EIGHT, _SIXTEEN = (0,) * 8, (0,) * 16  # their lengths are known where loops are compiled
 REACH = 3  # samples that the filters read on each side
 _PRIOR = (2.5, 0.5, 0.15, 0.15)  # of each source, beside its four neighbours': what it costs to send one
 _BITS = np.array([[math.log2((4 + sum(_PRIOR)) / (n + p)) for n in range(5)] for p in _PRIOR])
@@ -40,32 +41,19 @@ _TILE = (16, 64)  # samples that are smoothed together
 
 @njit(cache=KEPT, nogil=True)
 def smoothed(plane: Bytes, at: int, pitch: int, source: int, across: Wide, out: Bytes) -> None:
-    """A part of a flat plane, as SOFT or BLURRED would have it: out [rows·cols]; across [rows+2·REACH,cols]: room.
+    """A block of a flat plane, as SOFT or BLURRED would have it: out [64], or [256] where across [rows,16] is so wide.
 
-    at: where it begins, with REACH samples around it.  Rows are looked at as slices, so that loops run in vectors.
+    at: where it begins, with REACH samples around it.
     """
-    high, cols = across.shape
-    for r in range(high):
-        begin = at + (r - REACH) * pitch - REACH
-        row, to = plane[begin : begin + cols + 2 * REACH], across[r]
+    if across.shape[1] == len(_SIXTEEN):
         if source == SOFT:
-            for c in range(cols):
-                to[c] = np.int32(32) * row[c + 3] + np.int32(16) * (np.int32(row[c + 2]) + row[c + 4])
+            put_soft(out, plane, at, pitch, _SIXTEEN)
         else:
-            for c in range(cols):
-                total = np.int32(20) * row[c + 3] + np.int32(15) * (np.int32(row[c + 2]) + row[c + 4])
-                to[c] = total + np.int32(6) * (np.int32(row[c + 1]) + row[c + 5]) + row[c] + row[c + 6]
-    for r in range(high - 2 * REACH):
-        goal = out[r * cols : (r + 1) * cols]
-        u, v, w = across[r + 2], across[r + 3], across[r + 4]
-        if source == SOFT:
-            for c in range(cols):
-                goal[c] = (np.int32(32) * v[c] + np.int32(16) * (u[c] + w[c]) + np.int32(2048)) >> np.int32(12)
-        else:
-            s, t, x, y = across[r], across[r + 1], across[r + 5], across[r + 6]
-            for c in range(cols):
-                total = np.int32(20) * v[c] + np.int32(15) * (u[c] + w[c]) + np.int32(6) * (t[c] + x[c])
-                goal[c] = (total + s[c] + y[c] + np.int32(2048)) >> np.int32(12)
+            put_blurred(out, plane, at, pitch, _SIXTEEN)
+    elif source == SOFT:
+        put_soft(out, plane, at, pitch, _EIGHT)
+    else:
+        put_blurred(out, plane, at, pitch, _EIGHT)
 
 
 def softened(planes: tuple[Tensor, Tensor], source: int, vectors: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -271,24 +271,26 @@ def _binomial(taps: tuple[int, ...]) -> Any:
             total = builder.add(total, builder.mul(pair, constant(kind, taps[i])))
         return total
 
-    def typed(typing_context: Any, out: Any, x: Any, at: Any, pitch: Any, size: Any) -> Any:
-        """out[size · row + i]: x[at + pitch · row + i] smoothed by taps over 64 each way, rounded once; size²."""
-        count = size.count
-        byte, short, word = (ir.VectorType(ir.IntType(bits), count) for bits in (8, 16, 32))
+    def typed(
+        typing_context: Any, out: Any, to: Any, along: Any, x: Any, at: Any, pitch: Any, rows: Any, cols: Any
+    ) -> Any:
+        """out[to + along · row + i]: x[at + pitch · row + i] smoothed by taps over 64 each way, rounded once."""
+        byte, short, word = (ir.VectorType(ir.IntType(bits), cols.count) for bits in (8, 16, 32))
 
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             code, across = _Code(context, builder, signature, args), []
-            for r in range(-reach, count + reach):
-                first = builder.add(args[2], builder.mul(args[3], ir.Constant(args[3].type, r)))
-                near = [builder.zext(code.loaded(1, code.on(first, i), byte), short) for i in range(-reach, reach + 1)]
+            for r in range(-reach, rows.count + reach):
+                first = builder.add(args[4], builder.mul(args[5], ir.Constant(args[5].type, r)))
+                near = [builder.zext(code.loaded(3, code.on(first, i), byte), short) for i in range(-reach, reach + 1)]
                 across.append(weighed(builder, near, short))
-            for r in range(count):
-                total = builder.add(weighed(builder, across[r : r + 2 * reach + 1], word), constant(word, 2048))
-                level = builder.trunc(builder.lshr(total, constant(word, 12)), byte)
-                code.stored(level, 0, ir.Constant(args[2].type, count * r))
+                if len(across) > 2 * reach:
+                    total = builder.add(weighed(builder, across[-2 * reach - 1 :], word), constant(word, 2048))
+                    level = builder.trunc(builder.lshr(total, constant(word, 12)), byte)
+                    goal = builder.mul(args[2], ir.Constant(args[2].type, r - reach))
+                    code.stored(level, 0, builder.add(args[1], goal))
             return context.get_dummy_value()
 
-        return types.none(out, x, at, pitch, size), emit
+        return types.none(out, to, along, x, at, pitch, rows, cols), emit
 
     return typed
 

@@ -72,7 +72,7 @@ class Pictures:
     def bent(self, values: Tensor, planes: Planes, offset: Tensor) -> Tensor:
         """What a keyframe's latent [B,96,h,w] adds to its prediction, int16 [B,96,h,w]; offset [width] of synthesis."""
         if compiled(values):
-            added, busy = drawing.changed(listed(values), self.columns, self.transform)
+            added, busy = drawing.changed(listed(values.detach()), self.columns, self.transform)
             added[~busy] = 0
             made = keydrawing.bent(_in_arrays(planes), added, *self.synthesis.loops(offset))
             return torch.from_numpy(made).permute(2, 0, 1)[None]

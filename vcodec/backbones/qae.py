@@ -35,17 +35,17 @@ from vcodec.backbones import motion, softening
 from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, Listed, PlaneBackbone
 from vcodec.backbones.blocks import blocks, packed
 from vcodec.backbones.compensation import compensate
-from vcodec.backbones.exact import GREY, as_parts, from_parts
+from vcodec.backbones.exact import as_parts, from_parts
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.pictures import Pictures
-from vcodec.backbones.samples import compiled, missing_blocks, packed_bytes, squares
+from vcodec.backbones.samples import all_grey, compiled, in_floats, missing_blocks, packed_bytes, squares
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
 from vcodec.spots import Spots
 
-__all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState", "in_floats"]
+__all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 
 KEY, INTER = 0, 1
 CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1: what 6:1:1 in decibels comes to
@@ -331,7 +331,7 @@ class QAE(PlaneBackbone):
             side = {"thumbnail": self.thumbnail(luma, chroma, offsets), "offsets": offsets}
         else:
             side = self._moved(planes, state, advice, k)
-        side["grey"] = _grey(chroma)
+        side["grey"] = all_grey(chroma)
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p, missing_blocks(planes, p.planes) if compiled(luma) else None)
         values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
@@ -390,20 +390,6 @@ class QAE(PlaneBackbone):
 def _offset(net: Stack, level: Tensor, kind: int) -> Tensor:
     """What K adds to a network's first layer [width], float64."""
     return net.offset(level[:1].double(), torch.full_like(level[:1], kind, dtype=torch.int64))[0]  # type: ignore[no-any-return]
-
-
-def in_floats(planes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Bytes -> samples in 0..1."""
-    return planes[0] / 255.0, planes[1] / 255.0
-
-
-def _grey(chroma: Tensor) -> Tensor:
-    """Whether all of chroma [B,2,h,w] is GREY [B]; its first row mostly tells that it is not."""
-    for part in (chroma[:, :, :1], chroma):
-        grey: Tensor = (part.mul(255.0).round() == GREY).flatten(1).all(1)
-        if not grey.any():
-            break
-    return grey
 
 
 def _means(luma: Tensor, chroma: Tensor) -> Tensor:

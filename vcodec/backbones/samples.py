@@ -13,10 +13,10 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from vcodec.backbones.exact import WHITE
+from vcodec.backbones.exact import GREY, WHITE
 from vcodec.loops import KEPT
 
-__all__ = ["compiled", "luma_squares", "missing_blocks", "packed_bytes", "squares"]
+__all__ = ["all_grey", "compiled", "in_floats", "luma_squares", "missing_blocks", "packed_bytes", "squares"]
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -27,6 +27,20 @@ _LEVELS, _PARTS = np.float32(255.0), np.float32(WHITE)
 def compiled(pictures: Tensor) -> bool:
     """Whether loops see to it: of one picture, here."""
     return len(pictures) == 1 and pictures.device.type == "cpu"
+
+
+def in_floats(planes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Bytes -> samples in 0..1, in tensors."""
+    return planes[0] / 255.0, planes[1] / 255.0
+
+
+def all_grey(chroma: Tensor) -> Tensor:
+    """Whether all of chroma [B,2,h,w] in 0..1 is GREY [B]; its first row mostly tells that it is not."""
+    for part in (chroma[:, :, :1], chroma):
+        grey: Tensor = (part.mul(255.0).round() == GREY).flatten(1).all(1)
+        if not grey.any():
+            break
+    return grey
 
 
 @njit(cache=KEPT, nogil=True)

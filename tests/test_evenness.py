@@ -15,10 +15,7 @@ from vcodec.scale import BOOSTS
 
 def lacking(even: Evenness, psnr: float, boost: int = 0) -> int:
     """What a frame of such luma PSNR lacks."""
-    clip = torch.full((1, 6, 1, 4, 4), 0.5)
-    shown = clip.clone()
-    shown[:, :4] += 10 ** (-psnr / 20)
-    return even.lacking(clip, shown, boost)
+    return even.lacking(255.0**2 / 10 ** (psnr / 10), boost)
 
 
 def test_what_lies_far_below_its_chunk_is_boosted() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numba import njit
 
-from vcodec import helper
+from vcodec import helper, lanes
 from vcodec.backbones import exact
 from vcodec.backbones.base import Latent
 from vcodec.backbones.blocks import blocks, packed
@@ -84,6 +85,35 @@ def test_silent_channels_add_nothing() -> None:
     shown = pictures.draw(given, pictures.changes(values), OFFSET[:24], no)
     again = pictures._in_tensors(given, exact.changes(values, pictures.transform), OFFSET[:24], no)
     assert all(torch.equal(a, b) for a, b in zip(shown, again, strict=True))
+
+
+@pytest.mark.parametrize(("spread", "fit"), [(0.05, [1, 1, 1]), (1.0, [1, 1, 1]), (3.0, [0, 1, 1])])
+def test_loud_rows_take_six_products(spread: float, fit: list[int]) -> None:
+    """Where what four products add would not fit, by what a layer was given or by its weights, sums are the same."""
+    codec, given, values = net(spread, filter_width=24), planes(48, 272), latent(48, 272, 0.3)
+    values[..., :12] *= 40  # as far as 16 bits go
+    pictures, no = codec._pictures(), torch.tensor([False])
+    assert list(pictures.rows.layers[:, 3]) == fit
+    shown = pictures.draw(given, pictures.changes(values), OFFSET[:24], no)
+    again = pictures._in_tensors(given, exact.changes(values, pictures.transform), OFFSET[:24], no)
+    assert all(torch.equal(a, b) for a, b in zip(shown, again, strict=True))
+
+
+def test_loudness_tells_what_may_be_added() -> None:
+    """A tile is silent, or all under 2**14 in magnitude, or loud; the two samples beside it count."""
+    seen = lanes.ACROSS * lanes.SIZE + 2
+    for value, where, wanted in (
+        (0, 0, 0), (1, seen - 1, 1), (2**14 - 1, 3, 1), (-(2**14), seen, 1), (2**14, seen - 2, 2), (-(2**14) - 1, 0, 2),
+        (5, 2 * seen, 0),
+    ):  # fmt: skip
+        row = np.zeros(2 * seen + 2, np.int16)
+        row[where] = value
+        assert _loudness(row.view(np.int32)) == wanted
+
+
+@njit
+def _loudness(row: np.ndarray) -> int:
+    return int(lanes.loudness(row, 0))
 
 
 @pytest.mark.parametrize("width", [9, 16])

@@ -19,7 +19,8 @@ from vcodec.backbones.differences import unit_of
 from vcodec.backbones.layers import pack_yuv420
 from vcodec.backbones.lookahead import Advice, look_ahead, rough_motion
 from vcodec.backbones.motion import Reference
-from vcodec.backbones.qae import CHROMA_WEIGHT, KEY_WORTH, QAE, QAEConfig, in_floats
+from vcodec.backbones.qae import CHROMA_WEIGHT, KEY_WORTH, QAE, QAEConfig
+from vcodec.backbones.samples import in_floats
 from vcodec.grain import GRAINS, RANGE, rounded
 from vcodec.scale import FLATNESSES, LAMBDA, USUAL
 

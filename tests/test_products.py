@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from numba import njit
 
 from vcodec import products
+from vcodec.backbones.strips import Strips
 from vcodec.convolving import Dense, room
 from vcodec.entropy.intlayers import Listed
 from vcodec.spots import listed
+from vcodec.turning import LOUD, turned_weights
 
 ROWS, INPUTS = products.ROWS, 12
 
@@ -80,3 +82,36 @@ def test_layers_are_convolutions(outputs: int) -> None:
     found = Listed.of(weight).sums(listed(x)).reshape(h + 2, w + 2, outputs)[1:-1, 1:-1]
     want = F.conv2d(16 * x.abs(), weight, padding=1)[0].permute(1, 2, 0).numpy()
     assert np.array_equal(found, want)
+
+
+@pytest.mark.parametrize(("most", "fits"), [(60, True), (2**13, False)])
+@pytest.mark.parametrize("w", [5, 26, 61])
+def test_strips_are_convolutions(most: int, fits: bool, w: int) -> None:
+    """Sums of a picture's rows are a convolution's, of an odd number of them too, where what is given is under LOUD,
+    where it is as far as 16 bits go, and where weights are too large for fewer products."""
+    rng = np.random.default_rng(w)
+    weight = rng.integers(-most, most + 1, (10, 8, 3, 3)) // (1 if fits else 4)
+    weight[0, 0, :, 0] = most, -most, most
+    x = rng.integers(-LOUD, LOUD, (8, 11, w)).astype(np.int16)
+    x[:, 5, w // 2 :] = rng.integers(-(2**15), 2**15, (8, w - w // 2))
+    x[:, 8], x[:, 9] = -LOUD, LOUD - 1
+    made = Strips.of(weight)
+    assert made.fits == fits
+    edged = np.ascontiguousarray(np.pad(x, ((0, 0), (1, 1), (1, 1))).transpose(1, 2, 0))
+    want = F.conv2d(torch.from_numpy(x).double()[None], torch.from_numpy(weight).double(), padding=1)[0]
+    assert want.abs().max() < 2**31
+    for first, stop in ((0, 11), (4, 11), (2, 4), (6, 6)):
+        got = made.sums(edged, first, stop)
+        assert np.array_equal(got, want[:, first:stop].flatten(1).t().numpy())
+
+
+def test_turned_weights_fit_or_say_so() -> None:
+    """Weights of 16 bits that add up to more do not fit, nor do those whose sums, twice, may be 2**31."""
+    rows = np.zeros((1, 1, 3, 3), np.int64)
+    for column, wanted in (
+        ((11000, 10000, 11000), True), ((11000, 11000, 11000), False), ((20000, 0, -20000), True),
+        ((10922, 10922, 10922), True), ((20000, -1, 20000), False),
+    ):  # fmt: skip
+        rows[0, 0, :, 1] = column
+        assert turned_weights(rows)[1] == wanted
+    assert not turned_weights(np.repeat(np.repeat(rows // 2, 3, 3), 2, 1))[1]

@@ -32,13 +32,15 @@ def plain(plane: npt.NDArray[np.uint8], source: int) -> npt.NDArray[np.uint8]:
 def test_planes_are_smoothed_as_defined(source: int) -> None:
     """Luma and chroma alike; what the search makes of a block is what decoding makes of it."""
     rng = np.random.default_rng(source)
-    luma, chroma = (rng.integers(0, 256, (1, n, 32, 48)).astype(np.uint8) for n in (1, 2))
+    luma, chroma = (rng.integers(0, 256, (1, n, 32 * n, 48 * n**2)).astype(np.uint8) for n in (1, 2))
     for before, after in zip((luma, chroma), softened((torch.from_numpy(luma), torch.from_numpy(chroma)), source)):
         assert after.dtype == torch.uint8
         assert all((to.numpy() == plain(one, source)).all() for one, to in zip(before[0], after[0], strict=True))
-    block, at = np.empty(64, np.uint8), REACH * 48 + 16
-    smoothed(luma.reshape(-1), at, 48, source, np.empty((8 + 2 * REACH, 8), np.int32), block)
-    assert (block.reshape(8, 8) == plain(luma[0, 0], source)[REACH : REACH + 8, 16:24]).all()
+    for size in (8, 16):
+        block, at = np.empty(size * size, np.uint8), REACH * 48 + 16
+        smoothed(luma.reshape(-1), at, 48, source, np.empty((size + 2 * REACH, size), np.int32), block)
+        wanted = plain(luma[0, 0], source)[REACH : REACH + size, 16 : 16 + size]
+        assert (block.reshape(size, size) == wanted).all()
 
 
 def test_what_blocks_read_is_smoothed() -> None:

@@ -12,7 +12,7 @@ PACKAGE = Path(vcodec.__file__).parent
 
 # Lowest first; the names of one line are siblings. A folder is one name.
 LEVELS = [
-    ["errors", "loops", "products"],
+    ["errors", "loops", "products", "turning"],
     ["convolving", "evenness", "grain", "helper", "lanes", "registry", "scale", "sources", "spots", "starting"],
     ["choices"],
     ["bitstream", "media", "backbones", "quantizers", "entropy", "metrics"],

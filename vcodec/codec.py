@@ -24,6 +24,7 @@ from vcodec.backbones.base import Backbone, Grid, Latent, PlaneBackbone
 from vcodec.backbones.base import BytePlanes as Planes
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
+from vcodec.backbones.samples import luma_squares, packed_bytes
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
 from vcodec.evenness import Evenness
@@ -40,7 +41,7 @@ class _Coded(NamedTuple):
     """A step that was coded: what is to be written of it, what it decodes to where that is known, and what follows."""
 
     plan: Any
-    decoded: Tensor | None
+    decoded: Tensor | Planes | None
     before: Quality | None
     quality: Quality
     after: State
@@ -52,6 +53,12 @@ def physical_memory() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 2**62
+
+
+def _missed(clip: Tensor, shown: Tensor | Planes) -> float:
+    """Mean squared error of the luma of what a step decodes to, 8-bit levels; clip [1,6,T,H/2,W/2]."""
+    squares = (clip[:, :4] - shown[:, :4]).square() if isinstance(shown, Tensor) else luma_squares(clip, shown[0])
+    return float(squares.mean()) * 255.0**2
 
 
 class Codec:
@@ -111,6 +118,8 @@ class Codec:
         """8-bit planes -> float clip in 0..1 on the codable grid (bottom and right edges repeated)."""
         height, width = frames[0][0].shape
         grid = self.backbone.codable_grid(Grid(len(frames), height, width))
+        if self.backbone.pixel_format == "yuv420p" and self.device.type == "cpu":
+            return packed_bytes(frames, grid.height, grid.width)
         count = 1 if self.pixel_format == "gray" else 3
 
         def plane(i: int, rows: int, cols: int) -> Tensor:
@@ -197,13 +206,14 @@ class Codec:
         """As compress, with the decoded clip when the codec has it at hand (closed loop), else None."""
         writer = SymbolWriter() if writer is None else writer
         payload, decoded, state = self._coded(clip, state, settings, writer, ahead)
-        return payload, torch.cat(decoded, 2) if decoded else None, state
+        clips = [step if isinstance(step, Tensor) else self.to_clip([step]) for step in decoded]
+        return payload, torch.cat(clips, 2) if clips else None, state
 
     @torch.inference_mode()
     def _coded(
         self, clip: Tensor, state: State | None, settings: Settings, writer: SymbolWriter, ahead: Ahead | None
-    ) -> tuple[Payload, list[Tensor], State]:
-        """As code, with the decoded clip step by step."""
+    ) -> tuple[Payload, list[Tensor | Planes], State]:
+        """As code, with what steps decode to, clips or planes on the codable grid."""
         self._check_memory(clip.shape[3] * (2 if self.backbone.pixel_format == "yuv420p" else 1), clip.shape[4])
         start = state if state is not None else self._opened(clip, settings, writer)
         parts = torch.split(clip, self.backbone.step_sizes(clip.shape[2], state is None), 2)
@@ -260,7 +270,9 @@ class Codec:
             while True:
                 quality = quality._replace(boost=quality.boost + more)
                 plan, shown, after = self._step(part, inner, memory, self.at(settings, steps, quality), known)
-                more = even.lacking(part, shown, quality.boost) if self.backbone.cascade and shown is not None else 0
+                if shown is None or not self.backbone.cascade:
+                    break
+                more = even.lacking(_missed(part, shown), quality.boost)
                 if not more:
                     break
             memory, inner, steps = plan.after, after, steps + 1
@@ -269,16 +281,18 @@ class Codec:
 
     def _step(
         self, clip: Tensor, inner: Any, memory: Any, at: tuple[int, int], advice: Any
-    ) -> tuple[Any, Tensor | None, Any]:
+    ) -> tuple[Any, Tensor | Planes | None, Any]:
         """What is to be written of a step, what it decodes to where that is known, and the backbone's state after."""
         k, fine = at
+        backbone: Any = self.backbone
+        decode = backbone.decode_planes if isinstance(backbone, PlaneBackbone) else backbone.decode
         latent, after = self.backbone.encode_advised(clip, inner, k, advice)
         looks = self.backbone.looks(inner, self.effort)
         while True:
             plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
             if not self.backbone.closed_loop:
                 return plan, None, after
-            shown, after = self.backbone.decode(Latent(plan.hat, plan.side, None, latent.scratch), inner, k)
+            shown, after = decode(Latent(plan.hat, plan.side, None, latent.scratch), inner, k)
             if looks == 0:
                 return plan, shown, after
             latent.values, looks = self.backbone.corrected(clip, latent, plan.hat, shown), looks - 1

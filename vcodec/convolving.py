@@ -19,7 +19,7 @@ from torch import Tensor
 from vcodec import products
 from vcodec.loops import KEPT
 
-__all__ = ["Activations", "Dense", "Narrow", "Places", "Sums", "room", "zeros"]
+__all__ = ["Activations", "Dense", "Narrow", "Places", "Sums", "gather", "multiplied", "room", "zeros"]
 
 Activations = npt.NDArray[np.int16]
 Narrow = npt.NDArray[np.uint8]
@@ -43,7 +43,7 @@ def room(n: int, channels: int) -> Activations:
 
 
 @njit(cache=KEPT, nogil=True)
-def _gather(x: Activations | Narrow, side: int, places: Places, out: Activations | Narrow) -> None:
+def gather(x: Activations | Narrow, side: int, places: Places, out: Activations | Narrow) -> None:
     """What each place sees of x [h+side−1,w+side−1,C], side×side samples: out [n, side²·C]."""
     wide, channels = x.shape[1:]
     w = wide - side + 1
@@ -60,18 +60,26 @@ def _gather(x: Activations | Narrow, side: int, places: Places, out: Activations
 
 
 @njit(cache=KEPT, nogil=True)
-def _multiplied(
-    rows: Activations | Narrow, count: int, matrix: Activations | npt.NDArray[np.int8], out: Sums, first: int
+def multiplied(
+    a: Activations | Narrow,
+    pitch: int,
+    count: int,
+    matrix: Activations | npt.NDArray[np.int8],
+    out: Sums,
+    first: int,
 ) -> None:
-    """rows [n,K], whole blocks of them · matrix as Dense has it -> rows first.. of out [n,O], ``count`` at least."""
-    inputs, outputs = np.int64(rows.shape[1]), np.int64(out.shape[1])
-    a, b, goal = rows.reshape(-1), matrix.reshape(-1), out.reshape(-1)
+    """Rows of a, flat, a pitch apart · matrix as Dense has it -> rows first.. of out [n,O], ``count`` at least.
+
+    Rows are read and written in whole blocks.
+    """
+    inputs, outputs = np.int64(matrix.shape[1] * matrix.shape[3]), np.int64(out.shape[1])
+    b, goal = matrix.reshape(-1), out.reshape(-1)
     for block in range(len(matrix)):
         begin = block * inputs * _OUTPUTS
         for i in range(0, count, _ROWS):
             total = products.zero_sums(6)
             for k in range(0, inputs, matrix.shape[3]):
-                total = products.add_products(total, a, i * inputs + k, inputs, b, begin + k * _OUTPUTS)
+                total = products.add_products(total, a, i * pitch + k, pitch, b, begin + k * _OUTPUTS)
             products.put_sums(total, goal, (first + i) * outputs + block * _OUTPUTS, outputs)
 
 
@@ -83,8 +91,8 @@ def _convolved(
     rows = np.zeros((_TOGETHER, side * side * x.shape[2]), x.dtype)
     for first in range(0, len(places), _TOGETHER):
         some = places[first : first + _TOGETHER]
-        _gather(x, side, some, rows)
-        _multiplied(rows, len(some), matrix, out, first)
+        gather(x, side, some, rows)
+        multiplied(rows.reshape(-1), rows.shape[1], len(some), matrix, out, first)
 
 
 class Dense(NamedTuple):
@@ -127,5 +135,5 @@ class Dense(NamedTuple):
     def alone(self, x: Activations, n: int) -> Sums:
         """Of n places that see nothing but themselves, x as ``room`` has it -> [n,O]."""
         out = self._room(n)
-        _multiplied(x, n, self.matrix, out, 0)
+        multiplied(x.reshape(-1), x.shape[1], n, self.matrix, out, 0)
         return self._shown(out, n)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
-
 __all__ = ["Evenness"]
 
 _BELOW = 1.35  # dB of luma PSNR that a frame may lie below its chunk's mean, as far as that is known
@@ -24,12 +22,11 @@ class Evenness:
         self._frames = frames
         self._known: list[float] = []
 
-    def lacking(self, clip: Tensor, shown: Tensor, boost: int) -> int:
+    def lacking(self, error: float, boost: int) -> int:
         """By how much more than ``boost`` the next frame is to be boosted; 0: it is good enough, and stays.
 
-        clip, shown [1,6,1,H/2,W/2]: source and decoded, luma first.  Frames to come are taken to be like it.
+        error: mean square of its luma's, 8-bit levels.  Frames to come are taken to be like it.
         """
-        error = float((clip[:, :4] - shown[:, :4]).square().mean()) * 255.0**2
         psnr = 10.0 * math.log10(255.0**2 / max(error, _LEAST))
         mean = (sum(self._known) + psnr * (self._frames - len(self._known))) / self._frames
         off = mean - psnr - _BELOW

@@ -19,8 +19,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 from vcodec.products import address, in_pairs, spread
+from vcodec.turning import LOUD
 
-__all__ = ["ACROSS", "SIZE", "add_pairs", "add_scaled", "put", "put_beside", "put_positive", "some", "zeros"]
+__all__ = ["ACROSS", "SIZE", "WIDE", "add_pairs", "add_scaled", "carry", "halves", "keep", "kept", "loudness", "put",
+           "put_beside", "put_positive", "turn", "zeros"]  # fmt: skip
 
 _WIDE = bool(get_host_cpu_features().get("avx512bw"))
 SIZE = 16 if _WIDE else 8  # sums in a vector
@@ -28,6 +30,8 @@ SIZE = 16 if _WIDE else 8  # sums in a vector
 ACROSS = 4 if _WIDE else 2
 _INT, _SUMS, _SHORTS = ir.IntType(32), ir.VectorType(ir.IntType(32), SIZE), ir.VectorType(ir.IntType(16), 2 * SIZE)
 _TOP, _LOW = 32767, 65535
+WIDE = ACROSS * SIZE + SIZE  # room for what a tile sees, in whole vectors
+_BEYOND = 4  # samples, of which a tile sees two
 
 
 class _Lanes(types.Type):
@@ -172,18 +176,95 @@ def _put_beside(
     return types.none(sums, out, to, pitch, biases, first, shift, given), _emit_pairs(_added)
 
 
-def _some(typing_context: Any, x: Any, at: Any) -> Any:
-    """Whether any of x[at : at + ACROSS · SIZE + 2] is not 0: what a tile of samples sees to its left and right too."""
+def _loudness(typing_context: Any, x: Any, at: Any) -> Any:
+    """Of x[at : at + ACROSS · SIZE + 2], what a tile sees to its left and right too: 0 where nothing is there, 1 where
+    all is under LOUD in magnitude (as −LOUD is), else 2."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        every = None
+        every = large = _all(0)
         for more in (*range(0, ACROSS * SIZE, SIZE), (ACROSS - 1) * SIZE + 2):
             held = builder.load(_vector_place(context, builder, signature.args[0], args[0], args[1], more), align=4)
-            every = held if every is None else builder.or_(every, held)
-        whole = builder.bitcast(every, ir.IntType(32 * SIZE))
-        return builder.icmp_unsigned("!=", whole, ir.Constant(whole.type, 0))
+            shorts = builder.bitcast(held, _SHORTS)
+            sign = builder.ashr(shorts, ir.Constant(_SHORTS, [15] * 2 * SIZE))
+            every = builder.or_(every, held)
+            large = builder.or_(large, builder.bitcast(builder.xor(shorts, sign), _SUMS))
+        level = None
+        for seen in (every, builder.and_(large, _all(LOUD << 16 | LOUD))):
+            whole = builder.bitcast(seen, ir.IntType(32 * SIZE))
+            one = builder.zext(builder.icmp_unsigned("!=", whole, ir.Constant(whole.type, 0)), ir.IntType(64))
+            level = one if level is None else builder.add(level, one)
+        return level
 
-    return types.boolean(x, at), emit
+    return types.int64(x, at), emit
+
+
+def _turn(typing_context: Any, x: Any, above: Any, one: Any, other: Any, below: Any, out: Any, to: Any) -> Any:
+    """Four rows of pairs x[above + i], … -> what two rows are made of, out[to + i] and every WIDE behind it, for all
+    that a tile sees.
+
+    one + other, other − one, above − other, below − one.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x_type, out_type = signature.args[0], signature.args[5]
+        for i in range(0, ACROSS * SIZE + 1, SIZE):
+            count = SIZE if i < ACROSS * SIZE else _BEYOND
+            words, shorts = (ir.VectorType(ir.IntType(bits), count * 32 // bits) for bits in (32, 16))
+            above, one, other, below = (
+                builder.load(_place(context, builder, x_type, args[0], at, i, shorts), align=4) for at in args[1:5]
+            )
+            added, less = builder.add(one, other), builder.sub(other, one)
+            for n, made in enumerate((added, less, builder.sub(above, other), builder.sub(below, one))):
+                goal = _place(context, builder, out_type, args[5], args[6], n * WIDE + i, words)
+                builder.store(builder.bitcast(made, words), goal, align=4)
+        return context.get_dummy_value()
+
+    return types.none(x, above, one, other, below, out, to), emit
+
+
+def _keep(typing_context: Any, sums: Any, out: Any) -> Any:
+    """Sums as they are, from the beginning of out on."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        for i, total in enumerate(cgutils.unpack_tuple(builder, args[0])):
+            goal = _vector_place(context, builder, signature.args[1], args[1], ir.Constant(ir.IntType(64), i * SIZE))
+            builder.store(total, goal, align=4)
+        return context.get_dummy_value()
+
+    return types.none(sums, out), emit
+
+
+def _kept_in(context: Any, builder: Any, array_type: Any, array: Any, count: int) -> list[Any]:
+    places = [
+        _vector_place(context, builder, array_type, array, ir.Constant(ir.IntType(64), i * SIZE)) for i in range(count)
+    ]
+    return [builder.load(place, align=4) for place in places]
+
+
+def _kept(typing_context: Any, rows: Any, x: Any) -> Any:
+    """rows × ACROSS lanes as ``keep`` put them; rows: a literal."""
+    count = rows.literal_value * ACROSS
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        held = _kept_in(context, builder, signature.args[1], args[1], count)
+        return context.make_tuple(builder, signature.return_type, held)
+
+    return types.UniTuple(_lanes, count)(rows, x), emit
+
+
+def _halves_of(typing_context: Any, sums: Any, x: Any) -> Any:
+    """Half of what ``keep`` put in x, and sums: added; and subtracted, which is left in x."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        added, less = cgutils.unpack_tuple(builder, args[0]), []
+        for i, known in enumerate(_kept_in(context, builder, signature.args[1], args[1], len(added))):
+            less.append(builder.ashr(builder.sub(known, added[i]), _all(1)))
+            added[i] = builder.ashr(builder.add(known, added[i]), _all(1))
+        kept = context.make_tuple(builder, signature.return_type, less)
+        _keep(typing_context, sums, x)[1](context, builder, types.none(sums, x), (kept, args[1]))
+        return context.make_tuple(builder, signature.return_type, added)
+
+    return sums(sums, x), emit
 
 
 def _add_scaled(typing_context: Any, out: Any, to: Any, x: Any, at: Any, weight: Any, count: Any) -> Any:
@@ -205,11 +286,29 @@ def _add_scaled(typing_context: Any, out: Any, to: Any, x: Any, at: Any, weight:
     return types.none(out, to, x, at, weight, count), emit
 
 
+def _carry(typing_context: Any, x: Any, at: Any, out: Any, to: Any, count: Any) -> Any:
+    """out[to : to + count] = x[at : at + count] at once, int16; count: a literal."""
+    kind = ir.VectorType(ir.IntType(16), count.literal_value)
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        given = _place(context, builder, signature.args[0], args[0], args[1], 0, kind)
+        goal = _place(context, builder, signature.args[2], args[2], args[3], 0, kind)
+        builder.store(builder.load(given, align=2), goal, align=2)
+        return context.get_dummy_value()
+
+    return types.none(x, at, out, to, count), emit
+
+
 # to loops they are functions of the values that a signature's types stand for
 zeros: Any = intrinsic(prefer_literal=True)(_zeros)
 add_pairs: Any = intrinsic(_add_pairs)
 put: Any = intrinsic(_put)
 put_positive: Any = intrinsic(_put_positive)
 put_beside: Any = intrinsic(_put_beside)
-some: Any = intrinsic(_some)
+loudness: Any = intrinsic(_loudness)
+turn: Any = intrinsic(_turn)
+keep: Any = intrinsic(_keep)
+kept: Any = intrinsic(prefer_literal=True)(_kept)
+halves: Any = intrinsic(_halves_of)
 add_scaled: Any = intrinsic(prefer_literal=True)(_add_scaled)
+carry: Any = intrinsic(prefer_literal=True)(_carry)

@@ -16,6 +16,7 @@ from vcodec.loops import KEPT
 __all__ = ["Spots", "listed", "nothing"]
 
 Floats = npt.NDArray[np.float32]
+_MAGNITUDE = np.int32(0x7FFFFFFF)  # bits of a float but its sign
 
 
 class Spots(NamedTuple):
@@ -46,11 +47,12 @@ def listed(values: Tensor) -> Spots:
 def _listed(values: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
     """Places and values of what is not 0."""
     places, found, n = np.empty(len(values), np.int64), np.empty(len(values), np.float32), 0
+    bits = values.view(np.int32)
     for begin in range(0, len(values), 64):
-        part, some = values[begin : begin + 64], np.float32(0.0)
-        for value in part:
-            some = max(some, abs(value))
-        if some > 0:
+        part, some = values[begin : begin + 64], np.int32(0)
+        for value in bits[begin : begin + 64]:
+            some |= value
+        if some & _MAGNITUDE:
             for i in range(len(part)):
                 if part[i] != 0:
                     places[n], found[n] = begin + i, part[i]

@@ -152,8 +152,9 @@ class Backbone(nn.Module, ABC):
         """
         return 0
 
-    def corrected(self, clip: Tensor, latent: Latent, hat: Tensor, shown: Tensor) -> Tensor:
-        """Values of a latent nearer to what decodes to the clip, where its levels hat decoded to ``shown``."""
+    def corrected(self, clip: Tensor, latent: Latent, hat: Tensor, shown: Any) -> Tensor:
+        """Values of a latent nearer to what decodes to the clip, where its levels hat decoded to ``shown``: a clip, or
+        the planes of a PlaneBackbone."""
         return latent.values
 
     @abstractmethod

@@ -26,7 +26,7 @@ from vcodec.backbones.rows import (
     clear,
     due,
     laid_out,
-    layer_row,
+    layer_strip,
     listen,
     silent,
 )
@@ -43,7 +43,6 @@ Shorts = npt.NDArray[np.int16]
 Words = npt.NDArray[np.int32]
 Shown = tuple[Bytes, Bytes]
 """A frame in bytes: luma [H,W], chroma [2,H/2,W/2]."""
-_BLOCKS = np.array([8, 4])  # samples along a block of luma, of chroma
 _LATENT_ONE = np.float32(2.0**LATENT)
 
 
@@ -83,26 +82,41 @@ def changed(latent: Spots, basis: Words, transform: ExactTransform) -> tuple[Sho
 
 
 @njit(cache=KEPT, nogil=True)
-def _changes(added: Shorts, busy: Flags, first: int, size: int, line: Shorts) -> None:
-    """A row of what latents add to a plane, line [w·size]: of each block ``size`` samples from ``first`` on."""
+def _changes(added: Shorts, busy: Flags, first: int, line: Shorts) -> None:
+    """A row of what latents add to luma, line [8·w]: of each block [w,96] eight samples from ``first`` on."""
+    flat = added.reshape(-1)
     for b in range(len(busy)):
         if busy[b]:
-            for i in range(size):
-                line[b * size + i] = added[b, first + i]
+            lanes.carry(flat, 96 * b + first, line, 8 * b, 8)
         else:
-            for i in range(size):
-                line[b * size + i] = 0
+            for i in range(8):
+                line[8 * b + i] = 0
+
+
+@njit(cache=KEPT, nogil=True)
+def _colour_changes(added: Shorts, busy: Flags, first: int, line: Shorts) -> None:
+    """The same of a plane of chroma, four samples of each block."""
+    flat = added.reshape(-1)
+    for b in range(len(busy)):
+        if busy[b]:
+            lanes.carry(flat, 96 * b + first, line, 4 * b, 4)
+        else:
+            for i in range(4):
+                line[4 * b + i] = 0
 
 
 @njit(cache=KEPT, nogil=True)
 def _begin(plane: Shorts, line: Shorts, base: Shorts, first: Shorts, second: Shorts) -> None:
-    """What the filter sees of a row: p + d about the centre, and 8 d; base keeps p + d."""
+    """What the filter sees of a row: p + d about the centre, and 8 d; base keeps p + d.
+
+    In two loops: LLVM makes vectors of no more arrays in one.
+    """
     for x in range(len(plane)):
-        d = np.int32(line[x])
-        frame = min(max(np.int32(plane[x] + d), np.int32(LOWEST)), np.int32(HIGHEST))
+        frame = min(max(np.int32(np.int32(plane[x]) + line[x]), np.int32(LOWEST)), np.int32(HIGHEST))
         base[x] = frame
         first[x] = frame - np.int32(CENTRE)
-        second[x] = min(max(np.int32(8 * d), np.int32(-SHORT - 1)), np.int32(SHORT))
+    for x in range(len(plane)):
+        second[x] = min(max(np.int32(8 * np.int32(line[x])), np.int32(-SHORT - 1)), np.int32(SHORT))
 
 
 @njit(cache=KEPT, nogil=True)
@@ -132,12 +146,12 @@ def _begin_row(
     inner, w = y & 3, base.shape[1] // 2
     line = work[0]
     for c in range(2):
-        _changes(added, busy, (2 * inner + c) * 8, _BLOCKS[0], line)
+        _changes(added, busy, (2 * inner + c) * 8, line)
         to, beside = 2 * (goal + c * pitch), 2 * (goal + (3 + c) * pitch)
         _begin(planes[0][2 * y + c], line, base[c], rows[to : to + 2 * w], rows[beside : beside + 2 * w])
     for i in range(2):
         part = line[i * w : (i + 1) * w]
-        _changes(added, busy, 64 + 16 * i + 4 * inner, _BLOCKS[1], part)
+        _colour_changes(added, busy, 64 + 16 * i + 4 * inner, part)
         _begin(planes[1][i, y], part, base[2, i * w : (i + 1) * w], work[1 + i, :w], work[3 + i, :w])
     for i in range(2):
         to = 2 * (goal + (2 + 3 * i) * pitch)
@@ -152,7 +166,7 @@ def _level(frame: int, bent: int, shift: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True)
-def _end_row(base: Shorts, left: Words, right: Words, shift: int, out: Bytes) -> None:
+def _end_luma(base: Shorts, left: Words, right: Words, shift: int, out: Bytes) -> None:
     """Levels of a row of luma [W], of two channels at half resolution."""
     for x in range(len(left)):
         out[2 * x], out[2 * x + 1] = _level(base[2 * x], left[x], shift), _level(base[2 * x + 1], right[x], shift)
@@ -166,6 +180,20 @@ def _end_colour(base: Shorts, bent: Words, shift: int, out: Bytes) -> None:
 
 
 @njit(cache=KEPT, nogil=True)
+def _end_row(base: Shorts, bent: Words, pitch: int, y: int, shift: int, grey: bool, out: Shown) -> None:
+    """Levels of a row at half resolution: base as ``_begin_row`` has it, bent the filter's channels a pitch apart."""
+    w = out[1].shape[2]
+    for i in range(2):
+        left, right = bent[2 * i * pitch : 2 * i * pitch + w], bent[(2 * i + 1) * pitch :]
+        _end_luma(base[i], left, right, shift, out[0][2 * y + i])
+        if grey:
+            out[1][i, y] = GREY
+        else:
+            colour = bent[(4 + i) * pitch : (4 + i) * pitch + w]
+            _end_colour(base[2, i * w : (i + 1) * w], colour, shift, out[1][i, y])
+
+
+@njit(cache=KEPT, nogil=True)
 def _drawn(
     planes: tuple[Shorts, Shorts],
     added: tuple[Shorts, Flags],
@@ -174,7 +202,7 @@ def _drawn(
     grey: bool,
     out: Shown,
 ) -> None:
-    """Rows of a frame, at half resolution from span[0] up to span[1].
+    """Strips of a frame, two rows at half resolution each, from span[0] up to span[1].
 
     planes: the prediction in parts, luma [H,W] and chroma [2,H/2,W/2]; added [H/8,W/8,96] and [H/8,W/8]: what the
     latent adds, and where; filters: as LayerRows has them, biases flat, the last ones with half a level; grey: chroma
@@ -184,34 +212,29 @@ def _drawn(
     h, w = planes[1].shape[1:]
     count = len(layers)
     pitch, size = laid_out(w, layers)
-    rows, bent = np.zeros(3 * count * size, np.int32), np.empty(6 * pitch, np.int32)
+    rows, bent = np.zeros(6 * count * size, np.int32), np.empty(12 * pitch, np.int32)
     shorts = rows.view(np.int16)
-    bases = np.empty((count + 1, 3, 2 * w), np.int16)
+    bases = np.empty((count + 1, 2, 3, 2 * w), np.int16)
     live, work = silent(layers, pitch), np.empty((5, 2 * w), np.int16)
     for place in due(layers, span[0], span[1]):
         layer, y, number = place[0], place[1], place[3]
-        goal, base = number * size + 1, bases[y % (count + 1)]
-        if y < 0 or y >= h:
-            clear(live, number)
+        goal, base = 2 * number * size + 1, bases[y % (count + 1)]
+        if y < 0 or 2 * y >= h:
+            clear(rows, number, size, live)
         elif layer < 0:
-            block = y >> 2
-            _begin_row(planes, added[0][block], added[1][block], y, shorts, goal, pitch, work, base)
+            block = y >> 1
+            for i in range(2):
+                to = goal + i * size
+                _begin_row(planes, added[0][block], added[1][block], 2 * y + i, shorts, to, pitch, work, base[i])
             listen(rows, number, size, w, pitch, layers[0, 0], live)
         elif layer < count - 1:
             kind = MIDDLE if layer else BENT
-            layer_row(rows, place, pitch, size, live, weights, biases, layers, kind, rows, goal)
+            layer_strip(rows, place, pitch, size, live, weights, biases, layers, kind, rows, goal, size)
             listen(rows, number, size, w, pitch, layers[layer + 1, 0], live)
         else:
-            layer_row(rows, place, pitch, size, live, weights, biases, layers, LAST, bent, START)
-            shift = layers[layer, 2]
+            layer_strip(rows, place, pitch, size, live, weights, biases, layers, LAST, bent, START, 6 * pitch)
             for i in range(2):
-                left, right = bent[2 * i * pitch : 2 * i * pitch + w], bent[(2 * i + 1) * pitch :]
-                _end_row(base[i], left, right, shift, out[0][2 * y + i])
-                if grey:
-                    out[1][i, y] = GREY
-                else:
-                    colour = bent[(4 + i) * pitch : (4 + i) * pitch + w]
-                    _end_colour(base[2, i * w : (i + 1) * w], colour, shift, out[1][i, y])
+                _end_row(base[i], bent[6 * i * pitch :], pitch, 2 * y + i, layers[layer, 2], grey, out)
 
 
 def draw(planes: tuple[Shorts, Shorts], added: tuple[Shorts, Flags], layers: LayerRows, grey: bool) -> Shown:
@@ -220,11 +243,11 @@ def draw(planes: tuple[Shorts, Shorts], added: tuple[Shorts, Flags], layers: Lay
     added: as ``changed`` has it; grey: chroma is 128.  Top and bottom are drawn beside each other where a helper is at
     hand.
     """
-    h = planes[1].shape[1]
+    strips = planes[1].shape[1] // 2
     out = np.empty(planes[0].shape, np.uint8), np.empty(planes[1].shape, np.uint8)
     part = partial(_drawn, planes, added, (layers.weights, layers.biases.reshape(-1), layers.layers))
-    middle = h // 2
+    middle = strips // 2
     top = helper.begun(lambda: part((0, middle), grey, out))
-    part((middle, h), grey, out)
+    part((middle, strips), grey, out)
     top()
     return out

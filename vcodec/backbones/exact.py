@@ -34,6 +34,7 @@ __all__ = [
     "LOWEST",
     "PARTS",
     "SHORT",
+    "WHITE",
     "ExactLayer",
     "ExactTransform",
     "as_parts",
@@ -51,8 +52,8 @@ Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 
 PARTS = 32  # of an 8-bit level: what predictions are in
-_WHITE = 255 * PARTS
-CENTRE = _WHITE // 2
+WHITE = 255 * PARTS  # 1 of a sample
+CENTRE = WHITE // 2
 LOWEST, HIGHEST = CENTRE - 8192, CENTRE + 8191  # of a frame before networks see it
 SHORT = 32767
 BELOW = 3  # sums of a last layer are worth 2**-(shift + BELOW) parts,
@@ -104,7 +105,7 @@ def layers_of(net: Stack) -> list[ExactLayer]:
         weight, bias = (p.detach().double().cpu().numpy() for p in (conv.weight, cast(Tensor, conv.bias)))
         bounds, beside = np.full((1, weight.shape[1], 1, 1), float(SHORT)), float(np.abs(bias).max())
         if number == 0:
-            weight = weight * (2.0**_ACTIVE / _WHITE)
+            weight = weight * (2.0**_ACTIVE / WHITE)
             bounds[:, : net.last.out_channels] = 8192.0  # the picture
             beside += float(net.offset.table.detach().abs().max())
         elif number == last:
@@ -142,7 +143,7 @@ def as_parts(levels: Tensor) -> Tensor:
 
 def from_parts(planes: Tensor) -> Tensor:
     """Parts of a level -> samples in 0..1."""
-    return planes.float() / _WHITE
+    return planes.float() / WHITE
 
 
 def changes(values: Tensor, transform: ExactTransform) -> Tensor:

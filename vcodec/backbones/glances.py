@@ -12,6 +12,7 @@ __all__ = ["relit", "texture"]
 
 Bytes = npt.NDArray[np.uint8]
 _LIGHT = 0.9  # of the difference between two frames is left without that of their means, where light has changed
+_LITTLE = 0.09  # of that difference: means that differ by no more leave over 0.9 of it
 
 
 @njit(cache=KEPT, nogil=True)
@@ -19,10 +20,15 @@ def _changed(now: Bytes, last: Bytes) -> float:
     """How much lighter a plane [H,W] has become as a whole, levels; 0 where that explains little of how they differ."""
     total, size = 0, 0
     for y in range(now.shape[0]):
-        for x in range(now.shape[1]):
-            off = np.int32(now[y, x]) - np.int32(last[y, x])
-            total += int(off)
-            size += int(abs(off))
+        here, there, added, sizes = now[y], last[y], np.int32(0), np.int32(0)
+        for x in range(len(here)):
+            off = np.int32(here[x]) - np.int32(there[x])
+            added += off
+            sizes += abs(off)
+        total += int(added)
+        size += int(sizes)
+    if abs(total) < _LITTLE * size:
+        return 0.0
     change, left = np.float32(total / now.size), 0.0
     for y in range(now.shape[0]):
         row = np.float32(0.0)
@@ -44,15 +50,20 @@ def relit(now: Bytes, last: Bytes) -> tuple[Bytes, bool]:
 def texture(plane: Bytes, out: npt.NDArray[np.float32]) -> None:
     """Mean distance of samples from the means of their 8×8 blocks, in each 16×16 block of a plane: out [H/16,W/16]."""
     out[:] = 0
+    w = 16 * out.shape[1]
+    sums, off = np.empty(w, np.int32), np.empty(w, np.int32)
     for y in range(2 * out.shape[0]):
-        for x in range(2 * out.shape[1]):
-            block = plane[8 * y : 8 * y + 8, 8 * x : 8 * x + 8]
-            total = 0
-            for i in range(8):
-                for j in range(8):
-                    total += block[i, j]
-            off = 0
-            for i in range(8):
-                for j in range(8):
-                    off += abs(64 * block[i, j] - total)
-            out[y >> 1, x >> 1] += np.float32(off) / np.float32(64 * 256)
+        sums[:] = 0
+        for i in range(8):
+            row = plane[8 * y + i]
+            for x in range(w):
+                sums[x] += np.int32(row[x])
+        for x in range(0, w, 8):
+            sums[x : x + 8] = sums[x : x + 8].sum()
+        off[:] = 0
+        for i in range(8):
+            row = plane[8 * y + i]
+            for x in range(w):
+                off[x] += abs(np.int32(64) * np.int32(row[x]) - sums[x])
+        for x in range(0, w, 8):
+            out[y >> 1, x >> 4] += np.float32(off[x : x + 8].sum()) / np.float32(64 * 256)

@@ -42,8 +42,8 @@ class Advice(NamedTuple):
 
     start [1,2,H/16,W/16]: vectors to start from, quarter samples, None without a frame before;
     weight [1,1,H/8,W/8]: what squared error is worth there; lighter, lit: whether light differs from the last two
-    frames', and whether it has ever changed in the GOP; before: planes [1,1,H,W], [1,2,H/2,W/2] of the frame before;
-    flatness, boost: of the frame's quality (scale.Quality).
+    frames', and whether it has ever changed in the GOP; before, now: planes [1,1,H,W], [1,2,H/2,W/2] of the frame
+    before, and its own; flatness, boost: of the frame's quality (scale.Quality).
     """
 
     start: Tensor | None
@@ -51,6 +51,7 @@ class Advice(NamedTuple):
     lighter: bool = True
     lit: bool = True
     before: tuple[Tensor, Tensor] | None = None
+    now: tuple[Tensor, Tensor] | None = None
     flatness: int = USUAL.flatness
     boost: int = USUAL.boost
 
@@ -67,7 +68,9 @@ class Seen(NamedTuple):
 
 def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
     """Advice for the frames [T,1,H,W], [T,2,H/2,W/2] of a chunk, in 0..1, and what the next chunk's wants of them."""
-    frames = motion.levels(luma if seen is None else torch.cat([seen.luma, luma]))[:, 0]
+    frames = motion.levels(luma)[:, 0]
+    if seen is not None:
+        frames = np.concatenate([motion.levels(seen.luma)[0], frames])
     first = len(frames) - len(luma)  # of the chunk
     starts: list[Tensor] = []  # of each frame but the first
     missed: list[Tensor] = []
@@ -86,17 +89,16 @@ def look_ahead(luma: Tensor, chroma: Tensor, seen: Seen | None, k: int) -> tuple
         weights = _weights(frames, starts, torch.stack(missed), first, _NOISE * nominal_step(level_of(k)))
         weights = weights.to(luma.device)
         flatness = _flatness(weights, level_of(k))
-    before = [
-        None if seen is None else (seen.luma, seen.chroma),
-        *((luma[i : i + 1], chroma[i : i + 1]) for i in range(len(luma))),
-    ]
+    planes = [None if seen is None else (seen.luma, seen.chroma)]
+    planes += [(luma[i : i + 1], chroma[i : i + 1]) for i in range(len(luma))]
     advice = [
         Advice(
             None if v is None else v.to(luma.device),
             weights[i : i + 1],
             any(lighter[max(0, i + first - 1) : i + first + 1]),
             lit[i + first],
-            before[i],
+            planes[i],
+            planes[i + 1],
             flatness,
             _boost(weights[i]) if v is None else USUAL.boost,
         )

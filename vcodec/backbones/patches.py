@@ -20,9 +20,12 @@ from numba.extending import intrinsic
 
 from vcodec.backbones.instructions import BYTES, HERE, INT, LANES, PLAIN, ROWS, SUMS, Operations, constant, order
 from vcodec.products import everywhere, in_pairs
+from vcodec.sources import BLURRED, SOFT
 
-__all__ = ["add_shares", "add_shares_plainly", "moved", "moved_plainly", "put"]
+__all__ = ["TAPS", "add_shares", "add_shares_plainly", "moved", "moved_plainly", "put", "put_blurred", "put_soft"]
 
+TAPS = {SOFT: (16, 32, 16), BLURRED: (1, 6, 15, 20, 15, 6, 1)}
+"""Over 64, each way: what a source is the last frame smoothed by."""
 _TWO = 2 * LANES
 _BYTE, _SHORT = ir.IntType(8), ir.IntType(16)
 _ROW = ir.VectorType(_SHORT, LANES)
@@ -257,9 +260,46 @@ def _add_shares(operations: Operations) -> Any:
     return typed
 
 
+def _binomial(taps: tuple[int, ...]) -> Any:
+    reach = len(taps) // 2
+
+    def weighed(builder: Any, lines: list[Any], kind: Any) -> Any:
+        """Lines times taps; both of a pair, added, fit the lanes that lines have."""
+        total = builder.mul(builder.zext(lines[reach], kind), constant(kind, taps[reach]))
+        for i in range(reach):
+            pair = builder.zext(builder.add(lines[i], lines[-1 - i]), kind)
+            total = builder.add(total, builder.mul(pair, constant(kind, taps[i])))
+        return total
+
+    def typed(
+        typing_context: Any, out: Any, to: Any, along: Any, x: Any, at: Any, pitch: Any, rows: Any, cols: Any
+    ) -> Any:
+        """out[to + along · row + i]: x[at + pitch · row + i] smoothed by taps over 64 each way, rounded once."""
+        byte, short, word = (ir.VectorType(ir.IntType(bits), cols.count) for bits in (8, 16, 32))
+
+        def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            code, across = _Code(context, builder, signature, args), []
+            for r in range(-reach, rows.count + reach):
+                first = builder.add(args[4], builder.mul(args[5], ir.Constant(args[5].type, r)))
+                near = [builder.zext(code.loaded(3, code.on(first, i), byte), short) for i in range(-reach, reach + 1)]
+                across.append(weighed(builder, near, short))
+                if len(across) > 2 * reach:
+                    total = builder.add(weighed(builder, across[-2 * reach - 1 :], word), constant(word, 2048))
+                    level = builder.trunc(builder.lshr(total, constant(word, 12)), byte)
+                    goal = builder.mul(args[2], ir.Constant(args[2].type, r - reach))
+                    code.stored(level, 0, builder.add(args[1], goal))
+            return context.get_dummy_value()
+
+        return types.none(out, to, along, x, at, pitch, rows, cols), emit
+
+    return typed
+
+
 # to loops they are functions of the values that a signature's types stand for
 put: Any = intrinsic(_put)
 moved: Any = intrinsic(_moved(HERE))
 add_shares: Any = intrinsic(_add_shares(HERE))
+put_soft: Any = intrinsic(_binomial(TAPS[SOFT]))
+put_blurred: Any = intrinsic(_binomial(TAPS[BLURRED]))
 moved_plainly: Any = intrinsic(_moved(PLAIN))
 add_shares_plainly: Any = intrinsic(_add_shares(PLAIN))

@@ -13,6 +13,7 @@ from vcodec.backbones import drawing, exact, keydrawing
 from vcodec.backbones.blocks import blocks, packed
 from vcodec.backbones.layers import Stack, pack_yuv420, unpack_yuv420
 from vcodec.backbones.rows import LayerRows, layer_rows
+from vcodec.backbones.samples import compiled
 from vcodec.spots import Spots, listed
 
 __all__ = ["Pictures"]
@@ -34,18 +35,12 @@ class Network:
 
     def parts(self, frame: Tensor, d: Tensor | None, offset: Tensor) -> Tensor:
         """What it makes of a picture [B,96,h,w] and of what was added to it, int16 in parts: the same shape, int64."""
-        x, last = exact.seen(frame, d), self.layers[-1]
-        if _compiled(x):
-            _, c, h, w = x.shape
-            given = np.zeros((h + 2, w + 2, c + c % 2), np.int16)
-            given[1:-1, 1:-1, :c] = x[0].permute(1, 2, 0).numpy()
-            sums = keydrawing.bent(given, self.compiled, exact.biases_under(self.layers, offset))
-            outputs = len(last.weights)
-            total = torch.from_numpy(sums)[:, :outputs].t().reshape(1, outputs, h, w).long()
-        else:
-            total = exact.sums_of(x, self.layers, offset).long()
-        shift = last.shift + exact.BELOW
-        return (total + (1 << shift - 1)) >> shift
+        shift = self.layers[-1].shift + exact.BELOW
+        return (exact.sums_of(exact.seen(frame, d), self.layers, offset).long() + (1 << shift - 1)) >> shift
+
+    def loops(self, offset: Tensor) -> tuple[list[keydrawing.KeyLayer], list[npt.NDArray[np.int64]]]:
+        """What compiled loops want of it."""
+        return self.compiled, exact.biases_under(self.layers, offset)
 
 
 @dataclass(frozen=True)
@@ -68,18 +63,26 @@ class Pictures:
 
     def refined(self, smooth: Planes, offset: Tensor) -> Planes:
         """A keyframe's prediction of its thumbnail's planes, both int16 in parts; offset [width] of refine."""
+        if compiled(smooth[0]):
+            luma, chroma = keydrawing.refined(_in_arrays(smooth), *self.refine.loops(offset))
+            return torch.from_numpy(luma)[None, None], torch.from_numpy(chroma)[None]
         x = pack_yuv420(*smooth)
         return unpack_yuv420(_within(x + packed(self.refine.parts(blocks(x), None, offset))))
 
     def bent(self, values: Tensor, planes: Planes, offset: Tensor) -> Tensor:
         """What a keyframe's latent [B,96,h,w] adds to its prediction, int16 [B,96,h,w]; offset [width] of synthesis."""
+        if compiled(values):
+            added, busy = drawing.changed(listed(values.detach()), self.columns, self.transform)
+            added[~busy] = 0
+            made = keydrawing.bent(_in_arrays(planes), added, *self.synthesis.loops(offset))
+            return torch.from_numpy(made).permute(2, 0, 1)[None]
         d, p = exact.changes(values, self.transform), blocks(pack_yuv420(*planes))
         more = self.synthesis.parts(_within(p.int() + d), d, offset)
         return (d + more).clamp(-exact.SHORT, exact.SHORT).to(torch.int16)
 
     def changes(self, values: Tensor) -> Tensor | Spots:
         """A latent [B,96,h,w] in 8-bit levels as ``draw`` wants it: a list, or what it adds, int16 in parts."""
-        return listed(values) if _compiled(values) else exact.changes(values, self.transform)
+        return listed(values) if compiled(values) else exact.changes(values, self.transform)
 
     def draw(self, planes: Planes, added: Tensor | Spots, offset: Tensor, grey: Tensor) -> Planes:
         """Luma [B,1,H,W] and chroma [B,2,H/2,W/2] in bytes, of their prediction, int16 in parts.
@@ -87,11 +90,11 @@ class Pictures:
         added: a latent as a list, or what it adds, int16 [B,96,H/8,W/8]; offset [width] of the filter's first layer;
         grey [B]: chroma is 128.
         """
-        if not _compiled(planes[0]):
+        if not compiled(planes[0]):
             if isinstance(added, Spots):
                 added = exact.changes(added.dense(planes[0].device), self.transform)
             return self._in_tensors(planes, added, offset, grey)
-        given = planes[0][0, 0].contiguous().numpy(), planes[1][0].contiguous().numpy()
+        given = _in_arrays(planes)
         if isinstance(added, Spots):
             where = drawing.changed(added, self.columns, self.transform)
         else:
@@ -112,9 +115,9 @@ class Pictures:
         return luma, torch.where(grey.view(-1, 1, 1, 1), torch.full_like(chroma, exact.GREY), chroma)
 
 
-def _compiled(values: Tensor) -> bool:
-    """Whether loops draw a frame: here, one picture."""
-    return len(values) == 1 and values.device.type == "cpu"
+def _in_arrays(planes: Planes) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]:
+    """Of the one picture there is."""
+    return planes[0][0, 0].contiguous().numpy(), planes[1][0].contiguous().numpy()
 
 
 def _within(frame: Tensor) -> Tensor:

@@ -35,16 +35,17 @@ from vcodec.backbones import motion, softening
 from vcodec.backbones.base import BytePlanes, Grid, Latent, LatentShape, Listed, PlaneBackbone
 from vcodec.backbones.blocks import blocks, packed
 from vcodec.backbones.compensation import compensate
-from vcodec.backbones.exact import GREY, as_parts, from_parts
+from vcodec.backbones.exact import as_parts, from_parts
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.pictures import Pictures
+from vcodec.backbones.samples import all_grey, compiled, in_floats, missing_blocks, packed_bytes, squares
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
 from vcodec.spots import Spots
 
-__all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState", "in_floats"]
+__all__ = ["PRESETS", "QAE", "QAEConfig", "QAEState"]
 
 KEY, INTER = 0, 1
 CHROMA_WEIGHT = 3.0  # of a chroma sample's squared error; a luma sample's is 1: what 6:1:1 in decibels comes to
@@ -139,6 +140,8 @@ class QAE(PlaneBackbone):
         self.synthesis = Stack(192, w, 96, config.synthesis_layers, kinds=1, skips=True)
         self.loop_filter = Stack(12, config.filter_width, 6, config.filter_layers, kinds=2, skips=True)
         self._known: tuple[object, Pictures] | None = None  # of which weights
+        drawn_with = self.loop_filter, self.refine, self.synthesis
+        self._held = [module._parameters for net in drawn_with for module in net.modules()]
         weight = torch.ones(1, 96, 1, 1)
         weight[:, 64:] = CHROMA_WEIGHT
         self.register_buffer("weight", weight, persistent=False)
@@ -192,13 +195,13 @@ class QAE(PlaneBackbone):
         refined = smooth + packed(self._bend(self.refine, blocks(smooth) - 0.5, level))
         return Prediction(unpack_yuv420(refined), level, True)
 
-    def analyse(self, x: Tensor, p: Prediction) -> Tensor:
-        """Frame x [B,6,H/2,W/2] -> latent [B,96,h,w] in 8-bit levels."""
-        r = blocks(x - p.packed)
+    def analyse(self, x: Tensor, p: Prediction, missing: Tensor | None = None) -> Tensor:
+        """Frame x [B,6,H/2,W/2] -> latent [B,96,h,w] in 8-bit levels; missing: blocks of x − p, where known."""
+        r = blocks(x - p.packed) if missing is None else missing
         values = F.conv2d(r, self.forward_basis)
         if p.key:
             values = values + self._bend(self.analysis, torch.cat([blocks(x) - 0.5, r * 8.0], 1), p.level)
-        return values * 255.0
+        return values.mul_(255.0)
 
     def synthesise(self, values: Tensor, p: Prediction) -> Tensor:
         """Latent [B,96,h,w] -> frame [B,6,H/2,W/2], not yet rounded: as training has it, in floats."""
@@ -292,15 +295,15 @@ class QAE(PlaneBackbone):
         grained = torch.tensor([grain], device=light.device)
         return {"coarse": coarse, "choice": choice, "grain": grained, "weights": both}
 
-    def _balance(self, state: QAEState | None, advice: Advice | None) -> Tensor:
+    def _balance(self, state: QAEState | None, advice: Advice) -> Tensor:
         """What squared error is worth in each channel [1,96,1,1]: in chroma the more, the less of it there is.
 
         6:1:1 in decibels is the mean of logarithms: a plane's error counts by its share.  The last frame tells.
         """
-        if state is None or advice is None or advice.before is None:
+        if state is None or advice.before is None:
             return self.weight
-        shown, source = in_floats((state.luma, state.chroma)), advice.before
-        luma, chroma = ((a - b).square().mean((2, 3)) * 255.0**2 + _EXACT for a, b in zip(shown, source, strict=True))
+        pairs = zip(advice.before, (state.luma, state.chroma), strict=True)
+        luma, chroma = (squares(a, b).mean((2, 3)) * 255.0**2 + _EXACT for a, b in pairs)
         worth = (_BALANCE * luma / chroma).clamp(*_WORTH)
         return torch.cat([self.weight[:, :64], worth.repeat_interleave(16, 1)[:, :, None, None]], 1)
 
@@ -321,18 +324,19 @@ class QAE(PlaneBackbone):
     def encode_advised(
         self, clip: Tensor, state: QAEState | None, k: int, advice: Advice | None
     ) -> tuple[Latent, QAEState | None]:
-        luma, chroma = unpack_yuv420(clip[:, :, 0])
+        advice = advice or Advice(None, self.weight.new_ones(1, 1, 1, 1))
+        luma, chroma = planes = advice.now or unpack_yuv420(clip[:, :, 0])
         if state is None:
             offsets = self.offsets(luma, chroma)
             side = {"thumbnail": self.thumbnail(luma, chroma, offsets), "offsets": offsets}
         else:
-            side = self._moved((luma, chroma), state, advice or Advice(None, self.weight), k)
-        side["grey"] = (chroma.mul(255.0).round() == GREY).flatten(1).all(1)
+            side = self._moved(planes, state, advice, k)
+        side["grey"] = all_grey(chroma)
         p = self.predict(side, state, k)
-        values = self.analyse(clip[:, :, 0], p)
+        values = self.analyse(clip[:, :, 0], p, missing_blocks(planes, p.planes) if compiled(luma) else None)
         values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
         worth = KEY_WORTH if state is None else 1.0
-        weight = self._balance(state, advice) * worth * (1.0 if advice is None else advice.weight)
+        weight = self._balance(state, advice) * worth * advice.weight
         return Latent(values[:, :, None], side, weight, p), state
 
     def quality(self, advice: Advice | None) -> Quality:
@@ -341,9 +345,10 @@ class QAE(PlaneBackbone):
     def looks(self, state: QAEState | None, effort: int) -> int:
         return effort if state is not None else _KEY_LOOKS * (1 + effort)
 
-    def corrected(self, clip: Tensor, latent: Latent, hat: Tensor, shown: Tensor) -> Tensor:
+    def corrected(self, clip: Tensor, latent: Latent, hat: Tensor, shown: BytePlanes) -> Tensor:
         """Half way to where the linear path sends what is missing: near enough, the networks only bend it."""
-        missing = F.conv2d(blocks((clip - shown)[:, :, 0]), self.forward_basis) * 255.0
+        decoded = packed_bytes([shown], *shown[0].shape).to(clip.device)
+        missing = F.conv2d(blocks((clip - decoded)[:, :, 0]), self.forward_basis) * 255.0
         return (latent.values + hat + missing[:, :, None]) / 2
 
     def decode(self, latent: Latent, state: QAEState | None, k: int) -> tuple[Tensor, QAEState | None]:
@@ -375,22 +380,16 @@ class QAE(PlaneBackbone):
 
     def _pictures(self) -> Pictures:
         """Integers of today's weights."""
-        nets = self.loop_filter, self.refine, self.synthesis
-        weights = [self.inverse_basis, *(p for net in nets for p in net.parameters())]
-        which = tuple((id(p), p._version) for p in weights)
+        weights = [self.inverse_basis, *(p for held in self._held for p in held.values())]
+        which = tuple((id(p), p._version) for p in weights if p is not None)
         if self._known is None or self._known[0] != which:
-            self._known = which, Pictures.of(self.inverse_basis, *nets)
+            self._known = which, Pictures.of(self.inverse_basis, self.loop_filter, self.refine, self.synthesis)
         return self._known[1]
 
 
 def _offset(net: Stack, level: Tensor, kind: int) -> Tensor:
     """What K adds to a network's first layer [width], float64."""
     return net.offset(level[:1].double(), torch.full_like(level[:1], kind, dtype=torch.int64))[0]  # type: ignore[no-any-return]
-
-
-def in_floats(planes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Bytes -> samples in 0..1."""
-    return planes[0] / 255.0, planes[1] / 255.0
 
 
 def _means(luma: Tensor, chroma: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ by one of two binomial filters, in integers over 64 each way (AV1 has smooth int
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,54 +17,41 @@ from torch import Tensor
 
 from vcodec.backbones import matching
 from vcodec.backbones.costs import coded, moved_to
+from vcodec.backbones.patches import TAPS, put_blurred, put_soft
 from vcodec.loops import KEPT
 from vcodec.sources import BLURRED, LAST, MEMORY, SOFT, SOURCES
 
 __all__ = ["REACH", "TAPS", "choose_sources", "smoothed", "softened"]
 
 Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Wide = npt.NDArray[np.int32]
 
-TAPS = {SOFT: (16, 32, 16), BLURRED: (1, 6, 15, 20, 15, 6, 1)}  # over 64 each way
+_EIGHT, _SIXTEEN = (0,) * 8, (0,) * 16  # their lengths are known where loops are compiled
 REACH = 3  # samples that the filters read on each side
 _PRIOR = (2.5, 0.5, 0.15, 0.15)  # of each source, beside its four neighbours': what it costs to send one
 _BITS = np.array([[math.log2((4 + sum(_PRIOR)) / (n + p)) for n in range(5)] for p in _PRIOR])
 _LITTLE = 3.0  # bits: what costs no more to code is left as it is
 _TURNS = 2
-_BESIDE: Any = np.int64(1)  # a plain number would have a loop compiled for itself
 _TILE = (16, 64)  # samples that are smoothed together
+_ALONG = (0,) * 32  # as many of a row at once
 
 
 @njit(cache=KEPT, nogil=True)
 def smoothed(plane: Bytes, at: int, pitch: int, source: int, across: Wide, out: Bytes) -> None:
-    """A part of a flat plane, as SOFT or BLURRED would have it: out [rows·cols]; across [rows+2·REACH,cols]: room.
+    """A block of a flat plane, as SOFT or BLURRED would have it: out [64], or [256] where across [rows,16] is so wide.
 
-    at: where it begins, with REACH samples around it.  Rows are looked at as slices, so that loops run in vectors.
+    at: where it begins, with REACH samples around it.
     """
-    high, cols = across.shape
-    for r in range(high):
-        begin = at + (r - REACH) * pitch - REACH
-        row, to = plane[begin : begin + cols + 2 * REACH], across[r]
+    if across.shape[1] == len(_SIXTEEN):
         if source == SOFT:
-            for c in range(cols):
-                to[c] = np.int32(32) * row[c + 3] + np.int32(16) * (np.int32(row[c + 2]) + row[c + 4])
+            put_soft(out, 0, 16, plane, at, pitch, _SIXTEEN, _SIXTEEN)
         else:
-            for c in range(cols):
-                total = np.int32(20) * row[c + 3] + np.int32(15) * (np.int32(row[c + 2]) + row[c + 4])
-                to[c] = total + np.int32(6) * (np.int32(row[c + 1]) + row[c + 5]) + row[c] + row[c + 6]
-    for r in range(high - 2 * REACH):
-        goal = out[r * cols : (r + 1) * cols]
-        u, v, w = across[r + 2], across[r + 3], across[r + 4]
-        if source == SOFT:
-            for c in range(cols):
-                goal[c] = (np.int32(32) * v[c] + np.int32(16) * (u[c] + w[c]) + np.int32(2048)) >> np.int32(12)
-        else:
-            s, t, x, y = across[r], across[r + 1], across[r + 5], across[r + 6]
-            for c in range(cols):
-                total = np.int32(20) * v[c] + np.int32(15) * (u[c] + w[c]) + np.int32(6) * (t[c] + x[c])
-                goal[c] = (total + s[c] + y[c] + np.int32(2048)) >> np.int32(12)
+            put_blurred(out, 0, 16, plane, at, pitch, _SIXTEEN, _SIXTEEN)
+    elif source == SOFT:
+        put_soft(out, 0, 8, plane, at, pitch, _EIGHT, _EIGHT)
+    else:
+        put_blurred(out, 0, 8, plane, at, pitch, _EIGHT, _EIGHT)
 
 
 def softened(planes: tuple[Tensor, Tensor], source: int, vectors: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -110,52 +96,38 @@ def _reached(vectors: Ints, source: int, block: int, shape: tuple[int, int], out
 
 @njit(cache=KEPT, nogil=True)
 def _soften(planes: Bytes, source: int, wanted: npt.NDArray[np.bool_], out: Bytes) -> None:
-    """As ``smoothed``, planes [n,h,w], edges repeated: out, in the tiles wanted.
-
-    In floats, which hold these integers and are found many at a time; rows of a tile stand one behind the other, and
-    filters run over all of them at once.
-    """
+    """As ``smoothed``, planes [n,h,w], edges repeated: out, in the tiles wanted."""
     _, h, w = planes.shape
     high, pitch = _TILE[0] + 2 * REACH, _TILE[1] + 2 * REACH
-    wide, across = np.empty(high * pitch, np.float32), np.empty(high * pitch, np.float32)
+    wide, made = np.empty(high * pitch, np.uint8), np.empty(_TILE[0] * _TILE[1], np.uint8)
+    flat, shown = planes.reshape(-1), out.reshape(-1)
     for n in range(len(planes)):
         for i in range(wanted.shape[0]):
             for j in range(wanted.shape[1]):
                 if not wanted[i, j]:
                     continue
-                top, left = i * _TILE[0] - REACH, j * _TILE[1] - REACH
-                inside = left >= 0 and left + pitch <= w
+                top, left = i * _TILE[0], j * _TILE[1]
+                at = (n * h + top) * w + left
+                if min(top, left) > 0 and top + high - REACH <= h and left + pitch - REACH <= w:
+                    _soften_tile(flat, at, w, source, shown, at, w)
+                    continue
                 for r in range(high):
-                    row, line = planes[n, min(max(top + r, 0), h - 1)], wide[r * pitch : (r + 1) * pitch]
-                    if inside:
-                        near = row[left:]
-                        for c in range(pitch):
-                            line[c] = near[c]
-                    else:
-                        for c in range(pitch):
-                            line[c] = row[min(max(left + c, 0), w - 1)]
-                _binomial(wide, _BESIDE, source, across[REACH:-REACH])
-                _binomial(across, pitch, source, wide[REACH * pitch : -REACH * pitch])
-                right = min(left + pitch - REACH, w)
-                for r in range(REACH, min(high - REACH, h - top)):
-                    line, goal = wide[r * pitch + REACH :], out[n, top + r, left + REACH : right]
-                    for c in range(len(goal)):
-                        goal[c] = np.uint8(np.int32((line[c] + np.float32(2048.0)) * np.float32(1 / 4096)))
+                    row, line = planes[n, min(max(top + r - REACH, 0), h - 1)], wide[r * pitch : (r + 1) * pitch]
+                    for c in range(pitch):
+                        line[c] = row[min(max(left + c - REACH, 0), w - 1)]
+                _soften_tile(wide, REACH * (pitch + 1), pitch, source, made, 0, _TILE[1])
+                for r in range(min(_TILE[0], h - top)):
+                    for c in range(min(_TILE[1], w - left)):
+                        out[n, top + r, left + c] = made[r * _TILE[1] + c]
 
 
 @njit(cache=KEPT, nogil=True)
-def _binomial(x: Floats, step: int, source: int, out: Floats) -> None:
-    """TAPS of a source times what lies ``step`` apart in x [n + 6·step], out [n]."""
-    n = len(out)
-    s, t, u, v = x[:n], x[step:], x[2 * step :], x[3 * step :]
-    left, right, last = x[4 * step :], x[5 * step :], x[6 * step :]
-    if source == SOFT:
-        for c in range(n):
-            out[c] = np.float32(32.0) * v[c] + np.float32(16.0) * (u[c] + left[c])
-    else:
-        for c in range(n):
-            near = np.float32(20.0) * v[c] + np.float32(15.0) * (u[c] + left[c])
-            out[c] = near + np.float32(6.0) * (t[c] + right[c]) + (s[c] + last[c])
+def _soften_tile(x: Bytes, at: int, pitch: int, source: int, out: Bytes, to: int, along: int) -> None:
+    for c in range(0, _TILE[1], len(_ALONG)):
+        if source == SOFT:
+            put_soft(out, to + c, along, x, at + c, pitch, _SIXTEEN, _ALONG)
+        else:
+            put_blurred(out, to + c, along, x, at + c, pitch, _SIXTEEN, _ALONG)
 
 
 @njit(cache=KEPT, nogil=True)

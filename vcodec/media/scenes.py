@@ -31,8 +31,9 @@ def thumbnail(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     height, width = luma.shape
     size = max(1, min(height, width) // SHORT_SIDE)
     rows, columns = height // size, width // size
-    blocks = luma[: rows * size, : columns * size].reshape(rows, size, columns, size)
-    cells: npt.NDArray[np.float32] = blocks.mean((1, 3), dtype=np.float32)
+    within = luma[: rows * size, : columns * size].reshape(rows, size, -1)
+    sums = within.sum(1, dtype=np.uint32).reshape(rows, columns, size).sum(2)
+    cells: npt.NDArray[np.float32] = sums.astype(np.float32) / np.float32(size * size)
     return cells
 
 

@@ -126,7 +126,7 @@ def test_the_search_pays_for_its_vectors() -> None:
         matching.begin(now, reference.phases, still, nowhere, best, price, 0)
         sums = np.empty((4, 6))
         settling.settle(now, reference.phases, best, nowhere, price, 0, unit, 2, 2, (0, 4), sums)
-        cost = sums.sum() + matching.VECTORS * price * costs.all_bits(best, nowhere, 0)
+        cost = sums.sum() + matching.VECTORS * price * costs.all_bits(best, nowhere, 0).sum()
         found.append((matching.misses(now, reference.phases, best), cost))
     (before, most), (sums, least) = found
     assert (best[1, :, :-1] == 4).mean() > 0.9 and sums.sum() < 0.2 * before.sum() and least < most

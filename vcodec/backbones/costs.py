@@ -35,6 +35,7 @@ __all__ = [
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Sums = npt.NDArray[np.float64]
 Known = tuple[int, int, int, int, int, int, int]
 Sizes = tuple[int, int, int, int, int]  # of a frame, then of planes
 
@@ -175,12 +176,12 @@ def _bits_at(best: Ints, past: Ints, y: int, x: int, grain: int) -> float:
 
 
 @njit(cache=KEPT, nogil=True)
-def all_bits(best: Ints, past: Ints, grain: int) -> float:
-    """What a frame's vectors cost."""
-    bits = 0.0
+def all_bits(best: Ints, past: Ints, grain: int) -> Sums:
+    """What each of a frame's vectors costs [h,w]."""
+    bits = np.empty(best.shape[1:])
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
-            bits += _bits_at(best, past, y, x, grain)
+            bits[y, x] = _bits_at(best, past, y, x, grain)
     return bits
 
 

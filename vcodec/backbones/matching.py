@@ -241,7 +241,7 @@ def begin(now: Bytes, planes: Bytes, others: Ints, past: Ints, best: Ints, price
     first, least = 0, 0.0
     for i in range(len(others)):
         best[:] = others[i]
-        cost = sums_of(here, there, sizes, best, False).sum() + vectors * all_bits(best, past, grain)
+        cost = sums_of(here, there, sizes, best, False).sum() + vectors * all_bits(best, past, grain).sum()
         if i == 0 or cost < least:
             first, least = i, cost
     best[:] = others[first]

@@ -110,7 +110,6 @@ def dense_vectors(coarse: Tensor, choice: Tensor) -> Tensor:
 _SOURCE_BITS = 3.0
 _FIRST = 1  # grain to try first in a GOP
 _TURNS = 2  # around all blocks
-_HOPE = 1.003  # times the least cost: what a short look at another grain may find, and it still be tried
 
 
 def rough_start(here: Bytes, there: Bytes, before: Tensor | None, price: float) -> tuple[Tensor, Tensor]:
@@ -166,23 +165,24 @@ def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: f
     def before(grain: int) -> Ints:
         return costs.nowhere(known[0]) if past is None else rounded(past, grain) << grain
 
-    def settled(vectors: Ints, grain: int, turns: int, grouped: int) -> float:
-        return settling.settled(now, planes, vectors, before(grain), price, grain, unit, turns, grouped)
+    def settled(vectors: Ints, grain: int, grouped: int) -> Sums:
+        return settling.settled(now, planes, vectors, before(grain), price, grain, unit, _TURNS, grouped)
 
     grain = _grain_of(past)
     best = np.empty_like(known[0])
     matching.begin(now, planes, rounded(known, grain) << grain, before(grain), best, price, grain)
-    least = settled(best, grain, _TURNS, _TURNS)
+    least = settled(best, grain, _TURNS)
     for way in (1, -1):
         started = grain
         while grain + way in GRAINS:
-            other = rounded(best, grain + way) << grain + way
-            if settled(other, grain + way, 1, 0) > _HOPE * least:
+            next_to = grain + way
+            other = rounded(best, next_to) << next_to
+            if not settling.hoped(now, planes, other, before(next_to), price, next_to, unit, least):
                 break
-            cost = settled(other, grain + way, _TURNS, 1)
-            if cost > least or (cost == least and way < 0):
+            found = settled(other, next_to, 1)
+            if found.sum() > least.sum() or (found.sum() == least.sum() and way < 0):
                 break
-            best, least, grain = other, cost, grain + way
+            best, least, grain = other, found, next_to
         if grain != started:
             break
     return best, grain

@@ -16,14 +16,15 @@ from vcodec.backbones.groups import GROUPS, together
 from vcodec.backbones.matching import VECTORS, borrow, ring, sizes_of, visit
 from vcodec.loops import KEPT
 
-__all__ = ["CODING", "settle", "settled"]
+__all__ = ["CODING", "hoped", "settle", "settled"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 
 _HALVED = 16  # rows of blocks: from there on halves of a frame are settled beside each other
-_SEAM = 4  # rows on each side of where they meet
+_SEAM = 2  # rows on each side of where they meet
+_HOPE = 1.003  # times the least cost: what a short look at another grain may find, and it still be tried
 CODING = 0.4  # of the price of a bit, for what coding costs beside vectors; by measurement
 
 
@@ -108,8 +109,8 @@ def settled(
     unit: float,
     turns: int,
     grouped: int,
-) -> float:
-    """As settle, of all rows; gives what the frame costs in all, in plain differences.
+) -> Sums:
+    """As settle, of all rows; gives what each block costs [h,w], in plain differences: to code and to move.
 
     Halves of a large frame are settled beside each other, each as if the other stood still, then what lies at their
     seam.
@@ -128,4 +129,19 @@ def settled(
         top()
         best[:, :middle] = upper[:, :middle]
         part(best, 1, 1, middle - _SEAM, middle + _SEAM)
-    return float(sums.sum()) + VECTORS * price * all_bits(best, past, grain)
+    return sums + VECTORS * price * all_bits(best, past, grain)
+
+
+def hoped(
+    now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float, grain: int, unit: float, costs: Sums
+) -> bool:
+    """Whether vectors best of another grain may cost less than those of costs [h,w]: a turn of a part of them says.
+
+    best: changed there.
+    """
+    rows = best.shape[1]
+    first = rows // 2 if rows >= _HALVED else 0
+    sums = np.empty_like(costs)
+    settle(now, planes, best, past, price, grain, unit, 1, 0, (first, rows), sums)
+    sums += VECTORS * price * all_bits(best, past, grain)
+    return bool(sums[first:].sum() <= _HOPE * costs[first:].sum())

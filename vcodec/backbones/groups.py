@@ -24,8 +24,8 @@ GROUPS = (4, 2)  # blocks at a side of a group, in turn
 
 
 @njit(cache=KEPT, nogil=True)
-def _bids(best: Ints, y: int, x: int, size: int, held: Ints, bids: Ints) -> int:
-    """Vectors that ``size`` of a group's blocks and those at its sides have, each once: how many; held: room."""
+def _bids(best: Ints, y: int, x: int, size: int, bids: Ints) -> int:
+    """Vectors of a group's blocks, and of those at its sides, each once: how many."""
     h, w = best.shape[1:]
     count = 0
     for i in range(max(y - 1, 0), min(y + size + 1, h)):
@@ -37,15 +37,9 @@ def _bids(best: Ints, y: int, x: int, size: int, held: Ints, bids: Ints) -> int:
             while k < count and (bids[k, 0] != dy or bids[k, 1] != dx):
                 k += 1
             if k == count:
-                bids[count, 0], bids[count, 1], held[count] = dy, dx, 0
+                bids[count, 0], bids[count, 1] = dy, dx
                 count += 1
-            held[k] += 1
-    kept = 0
-    for k in range(count):
-        if held[k] >= size:
-            bids[kept, 0], bids[kept, 1] = bids[k, 0], bids[k, 1]
-            kept += 1
-    return kept
+    return count
 
 
 @njit(cache=KEPT, nogil=True)
@@ -112,16 +106,16 @@ def together(
     Of rows[0] up to rows[1].  As in matching.py; sums and plain [h,w] and changed [h+2,w+2] follow best [2,h,w].
     """
     w, (first, stop) = best.shape[2], rows
-    held, bids = np.empty((size + 2) ** 2, np.int64), np.empty(((size + 2) ** 2, 2), np.int64)
+    bids = np.empty(((size + 2) ** 2, 2), np.int64)
     old = np.empty((2, size, size), np.int64)
     for off in (0, size // 2):
         for y in range(first + off, stop - size + 1, size):
             for x in range(off, w - size + 1, size):
-                count = _bids(best, y, x, size, held, bids)
+                count = _bids(best, y, x, size, bids)
+                if count < 2:
+                    continue
                 group = best[:, y : y + size, x : x + size]
                 old[:] = group
-                if count == 0 or (count == 1 and (old[0] == bids[0, 0]).all() and (old[1] == bids[0, 1]).all()):
-                    continue
                 bits = price * bits_around(best, past, (y, x), size, grain)
                 least = sums[y : y + size, x : x + size].sum() + bits
                 near = NEAR * (plain[y : y + size, x : x + size].sum() + bits)

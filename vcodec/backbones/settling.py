@@ -23,7 +23,7 @@ Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 
 _HALVED = 16  # rows of blocks: from there on halves of a frame are settled beside each other
-_SEAM = 2  # rows on each side of where they meet
+_SEAM = 4  # rows on each side of where they meet
 _HOPE = 1.003  # times the least cost: what a short look at another grain may find, and it still be tried
 CODING = 0.4  # of the price of a bit, for what coding costs beside vectors; by measurement
 
@@ -141,7 +141,7 @@ def hoped(
     """
     rows = best.shape[1]
     first = rows // 2 if rows >= _HALVED else 0
-    sums = np.empty_like(costs)
+    sums = np.zeros_like(costs)
     settle(now, planes, best, past, price, grain, unit, 1, 0, (first, rows), sums)
     sums += VECTORS * price * all_bits(best, past, grain)
     return bool(sums[first:].sum() <= _HOPE * costs[first:].sum())

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -87,7 +88,7 @@ def test_the_command_line_ends_with_what_to_do_next(place: Path, tmp_path: Path)
     process = subprocess.Popen([*command, "--minutes", "10"], stderr=subprocess.PIPE, text=True)
     steps = out.with_name(out.name + ".run") / "steps.csv"
     while not steps.exists() and process.poll() is None:
-        pass
+        time.sleep(0.05)  # a loop without rest can starve the process that it waits for
     process.send_signal(signal.SIGINT)
     _, problem = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in problem, problem

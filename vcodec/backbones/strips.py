@@ -7,7 +7,7 @@ A strip takes four products in place of six where that is exact (turning.py); el
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -97,5 +97,6 @@ class Strips(NamedTuple):
     def sums(self, x: Activations, first: int, stop: int) -> Sums:
         """Of x [h+2,w+2,I] in rows first..stop of [h,w] -> [n,O]."""
         out = np.empty(((stop - first) * (x.shape[1] - 2), len(self.dense.matrix) * products.OUTPUTS), np.int32)
-        _in_strips(x, (first, stop), self.turned, self.dense.matrix, self.fits, out)
+        matrix = cast(Activations, self.dense.matrix)  # not narrow
+        _in_strips(x, (first, stop), self.turned, matrix, self.fits, out)
         return out[:, : self.dense.outputs]

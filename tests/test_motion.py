@@ -23,6 +23,7 @@ from vcodec.backbones.qae import CHROMA_WEIGHT, KEY_WORTH, QAE, QAEConfig
 from vcodec.backbones.samples import in_floats
 from vcodec.grain import GRAINS, RANGE, rounded
 from vcodec.scale import FLATNESSES, LAMBDA, USUAL
+from vcodec.sources import MEMORY
 
 H, W = 48, 64
 _STEP = 12.0
@@ -136,6 +137,36 @@ def test_the_search_pays_for_its_vectors() -> None:
         there = reference.phases[4 * (dy & 3) + (dx & 3), at[0] : at[0] + 16, at[1] : at[1] + 16]
         here = now[16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
         assert sums[y, x] == np.abs(here.astype(int) - there.astype(int)).sum()
+
+
+def test_another_grain_is_hoped_for_where_it_may_cost_less() -> None:
+    """A look at another grain says whether it comes near what blocks cost; it changes the vectors it looks at alone."""
+    clip = sliding(2, step=1)
+    planes, now = Reference.of(clip[:1]).phases, (clip[1, 0] * 255).round().to(torch.uint8).numpy()
+    best = np.zeros((2, 4, 6), np.int64)
+    best[1] = 4  # by whole samples: as well said in a coarser grain
+    nowhere, unit = costs.nowhere(best), unit_of(10.0)
+    cost = settling.settled(now, planes, best, nowhere, 4.0, 0, unit, 2, 2)
+    for share, hoped in ((2.0, True), (0.01, False)):
+        other = best.copy()
+        assert settling.hoped(now, planes, other, nowhere, 4.0, 2, unit, share * cost) == hoped
+        assert not (other % 4).any()
+
+
+def test_what_stands_still_comes_from_the_memory() -> None:
+    """A block is taken from an older picture, unmoved, where that misses little and the last one much."""
+    rng = np.random.default_rng(4)
+    older, last = (torch.from_numpy(rng.integers(0, 256, (1, 1, H, W), np.uint8)) for _ in range(2))
+    now = last.clone()
+    now[..., 16:48, 16:64] = older[..., 16:48, 16:64]
+    start = torch.zeros(1, 2, H // 16, W // 16, dtype=torch.int64)
+    coarse, _, _ = motion.search(now / 255.0, Reference.of(last), start, 0.01, 8.0, older)
+    kept = torch.zeros(H // 16, W // 16, dtype=torch.bool)
+    kept[1:3, 1:4] = True
+    assert torch.equal(coarse[0, 2] == MEMORY, kept) and not coarse[0, :2, kept].any()
+    misses = matching.unmoved(now[0, 0].numpy(), older[0, 0].numpy())
+    assert np.array_equal(misses == 0, kept.numpy())
+    assert misses[0, 0] == np.abs(now[0, 0, :16, :16].numpy().astype(int) - older[0, 0, :16, :16].numpy()).sum()
 
 
 def test_rows_are_settled_alone() -> None:

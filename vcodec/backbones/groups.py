@@ -20,7 +20,7 @@ Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
 
-GROUPS = (4, 2)  # blocks at a side of a group, in turn
+GROUPS = (8, 4, 2)  # blocks at a side of a group, in turn
 
 
 @njit(cache=KEPT, nogil=True)

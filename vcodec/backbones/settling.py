@@ -94,7 +94,7 @@ def settle(
                     changed[y + 1, x + 1] = turn
         if turn <= grouped:
             for size in GROUPS:
-                if size == GROUPS[0] and turn > 1:
+                if size > 2 and turn > 1:
                     continue  # large ones once
                 together(here, there, sizes, best, past, sums, plain, size, bit, grain, measure, turn, changed, rows)
 

@@ -70,7 +70,7 @@ def coded(clip: Path) -> Path:
         import vcodec.checkpoint
 
         patch.setattr(vcodec.checkpoint, "load_codec", standin.load_codec)
-        vcodec.encode(clip, path, codec="standin", gop=8)
+        vcodec.encode(clip, path, codec="standin", gop=8, overwrite=True)  # a worker may come back to these tests
     return path
 
 

@@ -13,7 +13,7 @@ from numba import njit
 from vcodec.backbones import differences
 from vcodec.backbones.costs import inside, place_of
 from vcodec.backbones.settling import CODING
-from vcodec.backbones.softening import REACH, smoothed
+from vcodec.backbones.softening import smoothed
 from vcodec.choices import whose
 from vcodec.loops import KEPT
 from vcodec.sources import LAST, MEMORY
@@ -23,7 +23,6 @@ __all__ = ["choose", "reconsider"]
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Shorts = npt.NDArray[np.int16]
-Wide = npt.NDArray[np.int32]
 _OWN, _OTHER = 0.4, 3.0  # about what the choices cost, bits
 
 
@@ -44,12 +43,6 @@ def _place(shape: tuple[int, int, int], size: tuple[int, int], at: tuple[int, in
     """Where a vector leads the 8×8 block ``at``, in flat planes of a shape."""
     y, x = 8 * at[0], 8 * at[1]
     return place_of(y, x, inside(dy, y, size[0], 8), inside(dx, x, size[1], 8), shape)
-
-
-@njit(cache=KEPT, nogil=True)
-def _room() -> tuple[Wide, Bytes]:
-    """Where an 8×8 block is smoothed."""
-    return np.empty((8 + 2 * REACH, 8), np.int32), np.empty(64, np.uint8)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -79,14 +72,14 @@ def _cheapest(
     price: float,
     work: Shorts,
     measure: tuple[float, float],
-    room: tuple[Wide, Bytes],
+    room: Bytes,
 ) -> int:
     """The best choice of the block ``at``, by plain differences if it is looked at alone, else by what coding costs.
 
     measure: unit_of (0: alone), and what a bit of coding is worth in plain differences.
 
-    work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself; room: as
-    _room makes it.
+    work [2,64]: what its neighbours show of it, weighted over 64; and what it weighs itself; room [64]:
+    where a block is smoothed.
     """
     y, x = at
     here, begins, wide = now.reshape(-1), 8 * (y * now.shape[1] + x), now.shape[1]
@@ -104,8 +97,8 @@ def _cheapest(
             if source == LAST:
                 missed = _missed(here, begins, wide, last, moved, pitch, work, measure)
             else:
-                smoothed(last, moved, pitch, source, room[0], room[1])
-                missed = _missed(here, begins, wide, room[1], 0, 8, work, measure)
+                smoothed(last, moved, pitch, source, room)
+                missed = _missed(here, begins, wide, room, 0, 8, work, measure)
         cost = missed + price * (_OTHER if i else _OWN)
         if i == 0 or cost < least:
             least, found = cost, i
@@ -118,7 +111,7 @@ def choose(now: Bytes, pictures: tuple[Bytes, Bytes], coarse: Ints, price: float
 
     pictures: the last frame at every quarter sample, and the memory.
     """
-    work, room = np.zeros((2, 64), np.int16), _room()
+    work, room = np.zeros((2, 64), np.int16), np.empty(64, np.uint8)
     for y in range(out.shape[0]):
         for x in range(out.shape[1]):
             out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, (0.0, 0.0), room)
@@ -148,7 +141,7 @@ def reconsider(
         for c in range(8):
             parts[0, r, c], parts[1, 7 - r, c] = weights[r, c], weights[r, c]
             parts[2, c, r], parts[3, c, 7 - r] = weights[r, c], weights[r, c]
-    work, part, room = np.empty((2, 64), np.int16), parts.reshape(-1), _room()
+    work, part, room = np.empty((2, 64), np.int16), parts.reshape(-1), np.empty(64, np.uint8)
     planes, wide, around, share = pictures[0], now.shape[1], work[0], work[1]
     there, beside = planes.reshape(-1), pictures[1].reshape(-1)
     for y in range(2 * h):
@@ -168,8 +161,8 @@ def reconsider(
                 if source == LAST:
                     differences.add_share_8(around, share, there, moved, planes.shape[2], part, 64 * side)
                 else:
-                    smoothed(there, moved, planes.shape[2], source, room[0], room[1])
-                    differences.add_share_8(around, share, room[1], 0, 8, part, 64 * side)
+                    smoothed(there, moved, planes.shape[2], source, room)
+                    differences.add_share_8(around, share, room, 0, 8, part, 64 * side)
             out[y, x] = _cheapest(now, pictures, coarse, (y, x), price, work, measure, room)
             cy, cx = whose(y, x, out[y, x], h, w)
             field[y, x] = coarse[:, cy, cx]

@@ -25,7 +25,6 @@ __all__ = ["REACH", "TAPS", "choose_sources", "smoothed", "softened"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
-Wide = npt.NDArray[np.int32]
 
 _EIGHT, _SIXTEEN = (0,) * 8, (0,) * 16  # their lengths are known where loops are compiled
 REACH = 3  # samples that the filters read on each side
@@ -38,12 +37,12 @@ _ALONG = (0,) * 32  # as many of a row at once
 
 
 @njit(cache=KEPT, nogil=True)
-def smoothed(plane: Bytes, at: int, pitch: int, source: int, across: Wide, out: Bytes) -> None:
-    """A block of a flat plane, as SOFT or BLURRED would have it: out [64], or [256] where across [rows,16] is so wide.
+def smoothed(plane: Bytes, at: int, pitch: int, source: int, out: Bytes) -> None:
+    """A block of a flat plane, as SOFT or BLURRED would have it: out [64], or [256] for a block of 16×16.
 
     at: where it begins, with REACH samples around it.
     """
-    if across.shape[1] == len(_SIXTEEN):
+    if len(out) == len(_SIXTEEN) ** 2:
         if source == SOFT:
             put_soft(out, 0, 16, plane, at, pitch, _SIXTEEN, _SIXTEEN)
         else:
@@ -140,7 +139,7 @@ def choose_sources(now: Bytes, planes: Bytes, coarse: Ints, bit: float, measure:
     h, w = coarse.shape[1:]
     here, there, sizes = now.reshape(-1), planes.reshape(-1), matching.sizes_of(now, planes)
     patch_sizes = (sizes[0], sizes[1], 1, 16, 16)
-    costs, patch, across = np.zeros((SOURCES, h, w)), np.empty(256, np.uint8), np.empty((22, 16), np.int32)
+    costs, patch = np.zeros((SOURCES, h, w)), np.empty(256, np.uint8)
     for y in range(h):
         for x in range(w):
             if coarse[2, y, x] == MEMORY:
@@ -151,7 +150,7 @@ def choose_sources(now: Bytes, planes: Bytes, coarse: Ints, bit: float, measure:
             for source in (SOFT, BLURRED):
                 costs[source, y, x] = np.inf
                 if plain > _LITTLE * measure[1]:
-                    smoothed(there, at, sizes[4], source, across, patch)
+                    smoothed(there, at, sizes[4], source, patch)
                     costs[source, y, x] = coded(here, patch, patch_sizes, y, x, 0, np.inf, measure)
     for _ in range(_TURNS):
         for y in range(h):

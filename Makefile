@@ -25,6 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --retries 1 --extra-index-url $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)"
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q vcodec
 	@touch $@
 
 demo: $(STAMP)

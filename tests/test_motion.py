@@ -13,7 +13,7 @@ from numba import njit
 from torch import Tensor
 
 from tests.models import picture
-from vcodec.backbones import compensation, costs, differences, matching, motion, settling
+from vcodec.backbones import compensation, costs, differences, matching, motion, settling, transforms
 from vcodec.backbones.compensation import MARGIN, compensate
 from vcodec.backbones.differences import unit_of
 from vcodec.backbones.layers import pack_yuv420
@@ -331,15 +331,17 @@ assert not KEPT and choosing._bit_length(5) == 3
 @njit
 def _differences(
     a: np.ndarray, b: np.ndarray, at: int, moved: int, pitch: int, wide: int
-) -> tuple[tuple[int, int], int, float]:
+) -> tuple[tuple[int, int], int, tuple[float, float]]:
     plain = (
         differences.plain_16(a, at, b, moved, pitch, wide, 1),
         differences.plain_16_plainly(a, at, b, moved, pitch, wide, 1),
     )
     every_other = differences.plain_16(a, at, b, moved, pitch, wide, 2)
-    upper = differences.coded_16x8(a, at, b, moved, pitch, wide, _UNIT)
-    lower = differences.coded_16x8(a, at + 8 * pitch, b, moved + 8 * wide, pitch, wide, _UNIT)
-    return plain, every_other, upper + lower
+    cost = (
+        transforms.coded_16(a, at, b, moved, pitch, wide, _UNIT, 2.0),
+        transforms.coded_16_plainly(a, at, b, moved, pitch, wide, _UNIT, 2.0),
+    )
+    return plain, every_other, cost
 
 
 @njit
@@ -368,7 +370,8 @@ def test_differences_are_as_defined() -> None:
         plain, every_other, cost = _differences(a.ravel(), wide.ravel(), 3 * 40 + 5, 7 * 33 + 2, 40, 33)
         assert set(plain) == {np.abs(d).sum()} and every_other == np.abs(d[::2]).sum()
         # the logarithm is not quite one
-        assert cost == pytest.approx(coded([d[y : y + 8, x : x + 8] for y in (0, 8) for x in (0, 8)], _STEP), rel=0.02)
+        wanted = 2 * coded([d[y : y + 8, x : x + 8] for y in (0, 8) for x in (0, 8)], _STEP)
+        assert cost[0] == cost[1] == pytest.approx(wanted, rel=0.02)
         one, other = (np.ascontiguousarray(v[:8, :8]).astype(np.int64) for v in (a, b))
         weight = rng.integers(0, 65, (2, 8, 8)).astype(np.int16)
         shown = (one * weight[1] + other * (64 - weight[1]) + 32) >> 6

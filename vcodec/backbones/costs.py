@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones import differences
+from vcodec.backbones import differences, transforms
 from vcodec.backbones.compensation import MARGIN
 from vcodec.grain import RANGE
 from vcodec.loops import KEPT
@@ -135,19 +135,13 @@ def plainly(here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int,
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def coded(
-    here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int, most: float, measure: tuple[float, float]
-) -> float:
-    """What coding a block's differences costs, or what half of them does where that is more than ``most``.
+def coded(here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int, measure: tuple[float, float]) -> float:
+    """What coding a block's differences costs.
 
     measure: unit_of, and what a bit of coding is worth in plain differences.
     """
     at = 16 * (y * sizes[1] + x)
-    half = measure[1] * differences.coded_16x8(here, at, there, moved, sizes[1], sizes[4], measure[0])
-    if half >= most:
-        return float(half)
-    at, moved = at + 8 * sizes[1], moved + 8 * sizes[4]
-    return float(half + measure[1] * differences.coded_16x8(here, at, there, moved, sizes[1], sizes[4], measure[0]))
+    return float(transforms.coded_16(here, at, there, moved, sizes[1], sizes[4], measure[0], measure[1]))
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)

@@ -66,7 +66,7 @@ def _missed(
             if old[0, i, j] == dy and old[1, i, j] == dx:
                 total += sums[y, x]
             elif measure[0] > 0.0:
-                total += coded(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), most - total, measure)
+                total += coded(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), measure)
             else:
                 total += plainly(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), False)
             if total >= most:
@@ -143,6 +143,6 @@ def together(
                     for j in range(size):
                         if old[0, i, j] != dy or old[1, i, j] != dx:
                             moved = moved_to(sizes, y + i, x + j, dy, dx)
-                            sums[y + i, x + j] = coded(here, there, sizes, y + i, x + j, moved, np.inf, measure)
+                            sums[y + i, x + j] = coded(here, there, sizes, y + i, x + j, moved, measure)
                             plain[y + i, x + j] = plainly(here, there, sizes, y + i, x + j, moved, False)
                             changed[y + i + 1, x + j + 1] = turn

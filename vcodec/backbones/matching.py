@@ -133,7 +133,7 @@ def visit(
         if off + bits > near:
             continue
         if measure[0] > 0.0:
-            total = coded(here, there, sizes, y, x, moved, most - bits, measure)
+            total = coded(here, there, sizes, y, x, moved, measure)
         if total + bits < most:
             vy, vx, most, near = dy, dx, total + bits, min(near, NEAR * (off + bits))
             sums[y, x], plain[y, x] = total, off

@@ -67,7 +67,7 @@ def settle(
         for x in range(w):
             moved = moved_to(sizes, y, x, best[0, y, x], best[1, y, x])
             plain[y, x] = plainly(here, there, sizes, y, x, moved, False)
-            sums[y, x] = coded(here, there, sizes, y, x, moved, np.inf, measure)
+            sums[y, x] = coded(here, there, sizes, y, x, moved, measure)
     bids = np.empty((9, 2), np.int64)
     changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn; all before the first
     for turn in range(1, turns + 1):

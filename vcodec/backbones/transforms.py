@@ -121,7 +121,7 @@ def _cost(builder: Any, off: list[Any], unit: Any, worth: Any) -> Any:
     missed, octaves = _halves(builder, squares, above)
     share = builder.sitofp(builder.mul(*(builder.sext(most, _INT) for _ in range(2))), _DOUBLE)
     share = _everywhere(builder, builder.fdiv(ir.Constant(_DOUBLE, SENT), share), _PAIR)
-    bits = builder.fmul(octaves, constant(_PAIR, OCTAVE * 32 * DOUBLED))
+    bits = builder.fmul(octaves, ir.Constant(_PAIR, [OCTAVE * 32 * DOUBLED] * 2))
     both = builder.fmul(_everywhere(builder, worth, _PAIR), builder.fadd(builder.fmul(missed, share), bits))
     return builder.fadd(*(builder.extract_element(both, ir.Constant(_INT, i)) for i in range(2)))
 

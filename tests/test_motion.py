@@ -126,7 +126,9 @@ def test_the_search_pays_for_its_vectors() -> None:
     for price in (1e9, 4.0):  # nothing pays at first
         matching.begin(now, reference.phases, still, nowhere, best, price, 0)
         sums = np.empty((4, 6))
-        settling.settle(now, reference.phases, best, nowhere, price, 0, unit, 2, 2, (0, 4), sums)
+        settling.settle(
+            now, reference.phases, best, nowhere, price, 0, unit, 2, 2, (0, 4), sums, costs.room_for_notes(24)
+        )
         cost = sums.sum() + matching.VECTORS * price * costs.all_bits(best, nowhere, 0).sum()
         found.append((matching.misses(now, reference.phases, best), cost))
     (before, most), (sums, least) = found
@@ -146,10 +148,12 @@ def test_another_grain_is_hoped_for_where_it_may_cost_less() -> None:
     best = np.zeros((2, 4, 6), np.int64)
     best[1] = 4  # by whole samples: as well said in a coarser grain
     nowhere, unit = costs.nowhere(best), unit_of(10.0)
-    cost = settling.settled(now, planes, best, nowhere, 4.0, 0, unit, 2, 2)
+    cost = settling.settled(now, planes, best, nowhere, 4.0, 0, unit, 2, 2, costs.room_for_notes(24))
     for share, hoped in ((2.0, True), (0.01, False)):
         other = best.copy()
-        assert settling.hoped(now, planes, other, nowhere, 4.0, 2, unit, share * cost) == hoped
+        assert (
+            settling.hoped(now, planes, other, nowhere, 4.0, 2, unit, share * cost, costs.room_for_notes(24)) == hoped
+        )
         assert not (other % 4).any()
 
 
@@ -175,9 +179,9 @@ def test_rows_are_settled_alone() -> None:
     planes, now = Reference.of(clip[:1]).phases, (clip[1, 0] * 255).round().to(torch.uint8).numpy()
     best, sums = np.zeros((2, 4, 6), np.int64), np.full((4, 6), -1.0)
     nowhere, unit = costs.nowhere(best), unit_of(10.0)
-    settling.settle(now, planes, best, nowhere, 4.0, 0, unit, 0, 0, (0, 4), sums)
+    settling.settle(now, planes, best, nowhere, 4.0, 0, unit, 0, 0, (0, 4), sums, costs.room_for_notes(24))
     before = sums.copy()
-    settling.settle(now, planes, best, nowhere, 4.0, 0, unit, 2, 2, (1, 3), sums)
+    settling.settle(now, planes, best, nowhere, 4.0, 0, unit, 2, 2, (1, 3), sums, costs.room_for_notes(24))
     assert best[:, 1:3].any() and not best[:, [0, 3]].any()
     assert (sums[[0, 3]] == before[[0, 3]]).all() and sums[1:3].sum() < before[1:3].sum()
 
@@ -191,7 +195,20 @@ def test_vectors_are_whole_grains(grain: int) -> None:
     best, now = np.zeros((2, 4, 6), np.int64), (clip[1, 0] * 255).round().to(torch.uint8).numpy()
     planes = Reference.of(clip[:1]).phases
     matching.begin(now, planes, others, others[0], best, 2.0, grain)
-    settling.settle(now, planes, best, others[0], 2.0, grain, unit_of(10.0), 2, 2, (0, 4), np.empty((4, 6)))
+    settling.settle(
+        now,
+        planes,
+        best,
+        others[0],
+        2.0,
+        grain,
+        unit_of(10.0),
+        2,
+        2,
+        (0, 4),
+        np.empty((4, 6)),
+        costs.room_for_notes(24),
+    )
     assert not (best % (1 << grain)).any() and np.abs(best).max() <= RANGE
     assert np.abs((rounded(best + (1 << grain >> 2), grain) << grain) - best).max() == 0
 

@@ -28,9 +28,11 @@ __all__ = [
     "coded",
     "inside",
     "moved_to",
+    "note_of",
     "nowhere",
     "place_of",
     "plainly",
+    "room_for_notes",
     "surroundings",
 ]
 
@@ -82,6 +84,15 @@ BITS = np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 
 NEAR = 1.3  # times what is there, in plain differences: what may still cost less when coded
 NOWHERE = 1 << 20  # a component that none is equal to
 PLAIN = (0.0, 0.0)  # the measure where nothing is coded
+_NOTES = 32  # vectors of a block; by measurement
+
+
+def room_for_notes(blocks: int) -> Sums:
+    """Room for what coding so many blocks costs under vectors tried, to be forgotten with the frame or its reference.
+
+    Each has places for some; one is where the vector leads, and one more, since nothing is 0; then the cost.
+    """
+    return np.zeros(2 * _NOTES * blocks)
 
 
 def nowhere(like: Ints) -> Ints:
@@ -143,6 +154,13 @@ def coded(here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int, m
     """
     at = 16 * (y * sizes[1] + x)
     return float(transforms.coded_16(here, at, there, moved, sizes[1], sizes[4], measure[0], measure[1]))
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def note_of(sizes: Sizes, y: int, x: int, dy: int, dx: int) -> int:
+    """Where in room_for_notes what coding a block under a vector costs has its place, maybe with others."""
+    mixed = 13 * dy + dx
+    return 2 * (_NOTES * (y * (sizes[1] >> 4) + x) + ((mixed + (mixed >> 6)) & (_NOTES - 1)))
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.backbones import differences
-from vcodec.backbones.costs import NEAR, Sizes, bits_at, coded, moved_to, plainly
+from vcodec.backbones.costs import NEAR, Sizes, bits_at, coded, moved_to, note_of, plainly
+from vcodec.backbones.matching import with_bid
 from vcodec.backbones.sides import EVERY, bits_around, known_of
 from vcodec.loops import KEPT
 
@@ -33,13 +34,7 @@ def _bids(best: Ints, y: int, x: int, size: int, bids: Ints) -> int:
         for j in range(max(x - 1, 0), min(x + size + 1, w)):
             if not y <= i < y + size and not x <= j < x + size:
                 continue
-            dy, dx = best[0, i, j], best[1, i, j]
-            k = 0
-            while k < count and (bids[k, 0] != dy or bids[k, 1] != dx):
-                k += 1
-            if k == count:
-                bids[count, 0], bids[count, 1] = dy, dx
-                count += 1
+            count = with_bid(bids, count, best[0, i, j], best[1, i, j])
     return count
 
 
@@ -83,6 +78,7 @@ def _cost(
     dx: int,
     most: float,
     measure: tuple[float, float],
+    noted: Sums,
 ) -> float:
     """What a group's blocks cost to code under a vector, or no end where that is ``most`` or more."""
     total = 0.0
@@ -91,7 +87,10 @@ def _cost(
             if best[0, y, x] == dy and best[1, y, x] == dx:
                 total += sums[y, x]
             else:
-                total += coded(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), measure)
+                moved, note = moved_to(sizes, y, x, dy, dx), note_of(sizes, y, x, dy, dx)
+                if noted[note] != moved + 1:
+                    noted[note], noted[note + 1] = moved + 1, coded(here, there, sizes, y, x, moved, measure)
+                total += noted[note + 1]
             if total >= most:
                 return np.inf
     return total
@@ -120,6 +119,7 @@ def together(
     price: float,
     grain: int,
     measure: tuple[float, float],
+    noted: Sums,
     turn: int,
     changed: Ints,
     rows: tuple[int, int],
@@ -155,7 +155,9 @@ def together(
                         continue
                     if _missed(here, there, sizes, plain, best, (y, x), size, dy, dx, cost, near) == np.inf:
                         continue
-                    total = cost + _cost(here, there, sizes, sums, best, (y, x), size, dy, dx, least - cost, measure)
+                    total = cost + _cost(
+                        here, there, sizes, sums, best, (y, x), size, dy, dx, least - cost, measure, noted
+                    )
                     if total < least:
                         least, found = total, k
                 if found < 0:

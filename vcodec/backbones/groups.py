@@ -129,7 +129,7 @@ def together(
     Of rows[0] up to rows[1].  As in matching.py; sums and plain [h,w] and changed [h+2,w+2] follow best [2,h,w].
     """
     (h, w), (first, stop) = best.shape[1:], rows
-    bids = np.empty(((size + 2) ** 2, 2), np.int64)
+    bids, prices = np.empty(((size + 2) ** 2, 2), np.int64), np.empty((size + 2) ** 2)
     room = EVERY * ((size + 4) * size // EVERY + 1)
     known, places = np.zeros((2, 8, room), np.int32), np.empty((2, room), np.int32)
     bits = np.empty((h, w))
@@ -145,12 +145,16 @@ def together(
                 around, cost = known_of(best, past, (y, x), size, bits, known)
                 least = sums[y : y + size, x : x + size].sum() + price * cost
                 near = NEAR * (plain[y : y + size, x : x + size].sum() + price * cost)
-                found = -1
+                found, left = -1, 0
                 for k in range(count):
-                    dy, dx = bids[k, 0], bids[k, 1]
-                    if k + 1 < count:
+                    cost = price * bits_around(known, around, bids[k, 0], bids[k, 1], grain, places)
+                    if cost < least and cost <= near:
+                        bids[left, 0], bids[left, 1], prices[left] = bids[k, 0], bids[k, 1], cost
+                        left += 1
+                for k in range(left):
+                    dy, dx, cost = bids[k, 0], bids[k, 1], prices[k]
+                    if k + 1 < left:
                         _fetch(there, sizes, (y, x), size, bids[k + 1, 0], bids[k + 1, 1])
-                    cost = price * bits_around(known, around, dy, dx, grain, places)
                     if cost >= least:
                         continue
                     if _missed(here, there, sizes, plain, best, (y, x), size, dy, dx, cost, near) == np.inf:

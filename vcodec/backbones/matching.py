@@ -54,38 +54,55 @@ __all__ = [
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int32]
 
 VECTORS = 0.5  # of the price of a bit, for vectors, by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
 
 @njit(cache=KEPT, nogil=True)
+def _quarter(picture: Bytes, out: Whole) -> None:
+    """Sums of 4×4 samples, [4h,4w] -> out [h,w]."""
+    column = np.empty(4 * out.shape[1], np.int32)
+    for y in range(out.shape[0]):
+        one, two, three, four = picture[4 * y], picture[4 * y + 1], picture[4 * y + 2], picture[4 * y + 3]
+        for x in range(len(column)):
+            column[x] = np.int32(one[x]) + np.int32(two[x]) + np.int32(three[x]) + np.int32(four[x])
+        for x in range(out.shape[1]):
+            out[y, x] = column[4 * x] + column[4 * x + 1] + column[4 * x + 2] + column[4 * x + 3]
+
+
+@njit(cache=KEPT, nogil=True)
+def _add_misses(a: Whole, b: Whole, out: Whole) -> None:
+    """out += what two rows differ by."""
+    for x in range(len(out)):
+        out[x] += abs(a[x] - b[x])
+
+
+@njit(cache=KEPT, nogil=True)
 def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
     """Every other displacement up to ``reach`` at a quarter of the size -> whole-sample vectors out [2,h,w]."""
     h, w = now.shape[0] // 16, now.shape[1] // 16
-    small = np.zeros((4 * h, 4 * w), np.int32)
-    wide = np.zeros((4 * h + 2 * reach, 4 * w + 2 * reach), np.int32)
-    for y in range(16 * h):
-        for x in range(16 * w):
-            small[y // 4, x // 4] += now[y, x]
-            wide[y // 4 + reach, x // 4 + reach] += last[y, x]
-    for x in range(reach):
-        wide[:, x] = wide[:, reach]
-        wide[:, -1 - x] = wide[:, -1 - reach]
-    for y in range(reach):
-        wide[y] = wide[reach]
-        wide[-1 - y] = wide[-1 - reach]
+    small, wide = np.empty((4 * h, 4 * w), np.int32), np.empty((4 * h + 2 * reach, 4 * w + 2 * reach), np.int32)
+    inner = np.empty_like(small)
+    _quarter(now, small)
+    _quarter(last, inner)
+    for y in range(len(wide)):
+        for x in range(wide.shape[1]):
+            wide[y, x] = inner[min(max(y - reach, 0), 4 * h - 1), min(max(x - reach, 0), 4 * w - 1)]
+    missed, least = np.empty(4 * w, np.int32), np.empty(w, np.int32)
     for by in range(h):
-        for bx in range(w):
-            best = 1 << 30
-            for dy in range(0, 2 * reach + 1, 2):
-                for dx in range(0, 2 * reach + 1, 2):
-                    total = 8 * (abs(dy - reach) + abs(dx - reach))
-                    for y in range(4 * by, 4 * by + 4):
-                        for x in range(4):
-                            total += abs(small[y, 4 * bx + x] - wide[y + dy, 4 * bx + x + dx])
-                    if total < best:
-                        best = total
+        least[:] = 1 << 30
+        for dy in range(0, 2 * reach + 1, 2):
+            for dx in range(0, 2 * reach + 1, 2):
+                missed[:] = 0
+                for y in range(4 * by, 4 * by + 4):
+                    _add_misses(small[y], wide[y + dy, dx : dx + 4 * w], missed)
+                far = 8 * (abs(dy - reach) + abs(dx - reach))
+                for bx in range(w):
+                    total = far + missed[4 * bx] + missed[4 * bx + 1] + missed[4 * bx + 2] + missed[4 * bx + 3]
+                    if total < least[bx]:
+                        least[bx] = total
                         out[0, by, bx], out[1, by, bx] = 16 * (dy - reach), 16 * (dx - reach)
 
 

@@ -13,7 +13,7 @@ from numba import njit
 from torch import Tensor
 
 from tests.models import picture
-from vcodec.backbones import compensation, costs, differences, matching, motion, settling, transforms
+from vcodec.backbones import compensation, costs, differences, matching, motion, settling, sides, transforms
 from vcodec.backbones.compensation import MARGIN, compensate
 from vcodec.backbones.differences import unit_of
 from vcodec.backbones.layers import pack_yuv420
@@ -155,6 +155,44 @@ def test_another_grain_is_hoped_for_where_it_may_cost_less() -> None:
             settling.hoped(now, planes, other, nowhere, 4.0, 2, unit, share * cost, costs.room_for_notes(24)) == hoped
         )
         assert not (other % 4).any()
+
+
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_what_the_vector_of_a_square_would_cost(size: int) -> None:
+    """Known beforehand, it is what all vectors cost with it, less those that it says nothing of; at borders, too."""
+    rng = np.random.default_rng(size)
+    best, past = rng.integers(-3, 4, (2, 2, 9, 12))
+    room = sides.EVERY * ((size + 4) * size // sides.EVERY + 1)
+    known, places = np.zeros((2, 8, room), np.int32), np.empty((2, room), np.int32)
+    for grain in range(2):
+        bits = costs.all_bits(best, past, grain)
+        for y, x in ((0, 0), (0, 12 - size), (9 - size, 1), (1, 3)):
+            near = np.zeros((9, 12), bool)
+            near[y : y + size, max(x - 1, 0) : x + size + 1] = True
+            near[max(y - 1, 0) : y + size + 1, x : x + size] = True
+            count, now = sides.known_of(best, past, (y, x), size, bits, known)
+            assert count == near.sum() and now == pytest.approx(bits[near].sum())
+            for vector in (best[:, y, x], np.array([2, -40])):
+                other = best.copy()
+                other[:, y : y + size, x : x + size] = vector[:, None, None]
+                wanted = costs.all_bits(other, past, grain)[near].sum()
+                assert sides.bits_around(known, count, *map(int, vector), grain, places) == pytest.approx(wanted)
+
+
+def test_where_to_begin_is_found_at_a_quarter_of_the_size() -> None:
+    """Of every other displacement, the first that misses least, the farther the less likely; at borders, too."""
+    now, last = np.random.default_rng(5).integers(0, 256, (2, 48, 80)).astype(np.uint8)
+    last[4:], out = now[:-4].copy(), np.empty((2, 3, 5), np.int64)
+    matching.coarse_start(now, last, 2, out)
+    small, wide = (v.reshape(12, 4, 20, 4).astype(int).sum((1, 3)) for v in (now, last))
+    wide = np.pad(wide, 2, mode="edge")
+    for y, x in np.ndindex(3, 5):
+        missed = {}
+        for dy, dx in ((i, j) for i in (0, 2, 4) for j in (0, 2, 4)):
+            other = wide[4 * y + dy : 4 * y + dy + 4, 4 * x + dx : 4 * x + dx + 4]
+            far = 8 * (abs(dy - 2) + abs(dx - 2))
+            missed[dy, dx] = far + np.abs(small[4 * y : 4 * y + 4, 4 * x : 4 * x + 4] - other).sum()
+        assert tuple(out[:, y, x] // 16 + 2) == min(missed, key=missed.__getitem__)
 
 
 def test_what_stands_still_comes_from_the_memory() -> None:

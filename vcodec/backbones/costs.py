@@ -10,26 +10,29 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec.backbones import differences
+from vcodec.backbones import differences, transforms
 from vcodec.backbones.compensation import MARGIN
 from vcodec.grain import RANGE
 from vcodec.loops import KEPT
 
 __all__ = [
+    "BITS",
     "NEAR",
     "NOWHERE",
     "PAD",
     "PLAIN",
     "Sizes",
     "all_bits",
-    "bits_around",
+    "bits_at",
     "bits_of",
     "coded",
     "inside",
     "moved_to",
+    "note_of",
     "nowhere",
     "place_of",
     "plainly",
+    "room_for_notes",
     "surroundings",
 ]
 
@@ -77,10 +80,19 @@ _COSTS = (
     ),
 )
 _HALVES = np.arange(8 * (RANGE + 1)) / 2  # of grains
-_BITS = np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for row in _COSTS for c in row])
+BITS = np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for row in _COSTS for c in row])
 NEAR = 1.3  # times what is there, in plain differences: what may still cost less when coded
 NOWHERE = 1 << 20  # a component that none is equal to
 PLAIN = (0.0, 0.0)  # the measure where nothing is coded
+_NOTES = 32  # vectors of a block; by measurement
+
+
+def room_for_notes(blocks: int) -> Sums:
+    """Room for what coding so many blocks costs under vectors tried, to be forgotten with the frame or its reference.
+
+    Each has places for some; one is where the vector leads, and one more, since nothing is 0; then the cost.
+    """
+    return np.zeros(2 * _NOTES * blocks)
 
 
 def nowhere(like: Ints) -> Ints:
@@ -106,7 +118,7 @@ def place_of(y: int, x: int, dy: int, dx: int, planes: tuple[int, int, int]) -> 
 def surroundings(best: Ints, past: Ints, i: int, y: int, x: int, grain: int) -> Known:
     """What is known of a block's component i before it is sent.
 
-    Its four neighbours', the last frame's, twice the middle of the four, and where in _BITS begins what holds there.
+    Its four neighbours', the last frame's, twice the middle of the four, and where in BITS begins what holds there.
     """
     h, w = best.shape[1:]
     up, down = best[i, y - 1 if y else 0, x], best[i, y + 1 if y + 1 < h else y, x]
@@ -135,19 +147,20 @@ def plainly(here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int,
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def coded(
-    here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int, most: float, measure: tuple[float, float]
-) -> float:
-    """What coding a block's differences costs, or what half of them does where that is more than ``most``.
+def coded(here: Bytes, there: Bytes, sizes: Sizes, y: int, x: int, moved: int, measure: tuple[float, float]) -> float:
+    """What coding a block's differences costs.
 
     measure: unit_of, and what a bit of coding is worth in plain differences.
     """
     at = 16 * (y * sizes[1] + x)
-    half = measure[1] * differences.coded_16x8(here, at, there, moved, sizes[1], sizes[4], measure[0])
-    if half >= most:
-        return float(half)
-    at, moved = at + 8 * sizes[1], moved + 8 * sizes[4]
-    return float(half + measure[1] * differences.coded_16x8(here, at, there, moved, sizes[1], sizes[4], measure[0]))
+    return float(transforms.coded_16(here, at, there, moved, sizes[1], sizes[4], measure[0], measure[1]))
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def note_of(sizes: Sizes, y: int, x: int, dy: int, dx: int) -> int:
+    """Where in room_for_notes what coding a block under a vector costs has its place, maybe with others."""
+    mixed = 13 * dy + dx
+    return 2 * (_NOTES * (y * (sizes[1] >> 4) + x) + ((mixed + (mixed >> 6)) & (_NOTES - 1)))
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
@@ -158,18 +171,18 @@ def bits_of(v: int, known: Known, grain: int) -> float:
         kind += 2
     if v == before:
         kind += 1
-    return _BITS[kind, abs(2 * v - middle) >> grain]  # type: ignore[no-any-return]
+    return BITS[kind, abs(2 * v - middle) >> grain]  # type: ignore[no-any-return]
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _bits_at(best: Ints, past: Ints, y: int, x: int, grain: int) -> float:
+def bits_at(best: Ints, past: Ints, y: int, x: int, grain: int) -> float:
     """What a block's vector costs."""
     h, w = best.shape[1:]
     bits, up, down, left, right = 0.0, max(y - 1, 0), min(y + 1, h - 1), max(x - 1, 0), min(x + 1, w - 1)
     for c in range(2):
         v = best[c, y, x]
         if best[c, up, x] == v and best[c, down, x] == v and best[c, y, left] == v and best[c, y, right] == v:
-            bits += _BITS[3 if past[c, y, x] == v else 2, 0]  # most often, and as below
+            bits += BITS[3 if past[c, y, x] == v else 2, 0]  # most often, and as below
         else:
             bits += bits_of(v, surroundings(best, past, c, y, x, grain), grain)
     return bits
@@ -181,22 +194,5 @@ def all_bits(best: Ints, past: Ints, grain: int) -> Sums:
     bits = np.empty(best.shape[1:])
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
-            bits[y, x] = _bits_at(best, past, y, x, grain)
-    return bits
-
-
-@njit(cache=KEPT, nogil=True)
-def bits_around(best: Ints, past: Ints, at: tuple[int, int], size: int, grain: int) -> float:
-    """What the vectors of size × size blocks from ``at`` cost, and those at their sides, which they predict."""
-    y, x = at
-    h, w = best.shape[1:]
-    bits = 0.0
-    for i in range(y, y + size):
-        for j in range(max(x - 1, 0), min(x + size + 1, w)):
-            bits += _bits_at(best, past, i, j, grain)
-    for j in range(x, x + size):
-        if y:
-            bits += _bits_at(best, past, y - 1, j, grain)
-        if y + size < h:
-            bits += _bits_at(best, past, y + size, j, grain)
+            bits[y, x] = bits_at(best, past, y, x, grain)
     return bits

@@ -20,28 +20,28 @@ from numba.extending import intrinsic
 
 from vcodec.scale import LAMBDA
 
-__all__ = ["add_share_8", "coded_16x8", "coded_share_8", "fetch", "plain_8", "plain_16", "plain_16_plainly", "unit_of"]
+__all__ = ["add_share_8", "coded_share_8", "fetch", "plain_8", "plain_16", "plain_16_plainly", "unit_of"]
 
 _BYTE, _SHORT, _INT, _LONG = (ir.IntType(n) for n in (8, 16, 32, 64))
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 _ON_X86 = bool(get_host_cpu_features().get("sse2"))
-_SENT = 6.6  # bits of a coefficient of one step; a little less than leaving that out costs
-_DOUBLED = 1.5  # bits more for one twice as large
-_OCTAVE = 2.0**-23  # of the bits of a float, read as an integer
+SENT = 6.6  # bits of a coefficient of one step; a little less than leaving that out costs
+DOUBLED = 1.5  # bits more for one twice as large
+OCTAVE = 2.0**-23  # of the bits of a float, read as an integer
 
 
 def unit_of(step: float) -> float:
-    """What coded_16x8 and coded_share_8 want to know of a quantization step in 8-bit levels: it, in their transform."""
+    """What coded_16 and coded_share_8 want to know of a quantization step in 8-bit levels: it, in their transform."""
     return 8.0 * step  # as much larger than an orthonormal one
 
 
-def _loaded(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
+def loaded(context: Any, builder: Any, array_type: Any, array: Any, at: Any, kind: Any) -> Any:
     """A vector from a place of a flat array; nothing checks that it is there."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.load(builder.bitcast(builder.gep(data, [at]), kind.as_pointer()), align=1)
 
 
-def _sizes(builder: Any, v: Any) -> Any:
+def sizes_of(builder: Any, v: Any) -> Any:
     return builder.select(builder.icmp_signed("<", v, ir.Constant(v.type, [0] * v.type.count)), builder.neg(v), v)
 
 
@@ -80,7 +80,13 @@ def _transformed(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-def _coding_cost(builder: Any, rows: list[Any], unit: Any) -> Any:
+def nearest(builder: Any, unit: Any, times: float) -> Any:
+    """The integer nearest to so many times a unit, 16 bits."""
+    scaled = builder.fadd(builder.fmul(unit, ir.Constant(_DOUBLE, times)), ir.Constant(_DOUBLE, 0.5))
+    return builder.fptosi(scaled, _SHORT)
+
+
+def coding_cost(builder: Any, rows: list[Any], unit: Any) -> Any:
     """Bits (a double) that the 8×8 blocks cost that rows are made of; unit: what unit_of says.
 
     Squares up to that from which a coefficient is sent; and the product of those above one step, for its logarithm.
@@ -93,15 +99,12 @@ def _coding_cost(builder: Any, rows: list[Any], unit: Any) -> Any:
         first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_INT, 0))
         return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_INT, size), [0] * size))
 
-    def nearest(times: float) -> Any:
-        scaled = builder.fadd(builder.fmul(unit, ir.Constant(_DOUBLE, times)), ir.Constant(_DOUBLE, 0.5))
-        return builder.fptosi(scaled, _SHORT)
-
-    most = nearest(math.sqrt(_SENT * LAMBDA))  # less than one step
-    cap, one = everywhere(most), everywhere(nearest(1.0))
+    most = nearest(builder, unit, math.sqrt(SENT * LAMBDA))  # less than one step
+    least = nearest(builder, unit, 1.0)
+    cap, one = everywhere(most), everywhere(least)
     squares, products = None, []
     for row in _transformed(builder, rows):
-        m = _sizes(builder, row)
+        m = sizes_of(builder, row)
         little = builder.select(builder.icmp_signed("<", m, cap), m, cap)
         little = builder.sext(little, longs)
         square = builder.mul(little, little)
@@ -111,27 +114,27 @@ def _coding_cost(builder: Any, rows: list[Any], unit: Any) -> Any:
     while len(products) > 1:  # by pairs: none waits for another; at last less than 2^(8 · 14)
         products = [builder.fmul(a, b) for a, b in zip(products[::2], products[1::2], strict=True)]
     # the bits of a float, read as an integer, are nearly its logarithm; 32 of them add up in an integer
-    none = builder.sitofp(nearest(1.0), _FLOAT)
+    none = builder.sitofp(least, _FLOAT)
     for _ in range(3):
         none = builder.fmul(none, none)  # each of eight is one step
     base = builder.insert_element(ir.Constant(longs, ir.Undefined), builder.bitcast(none, _INT), ir.Constant(_INT, 0))
     base = builder.shuffle_vector(base, base, ir.Constant(longs, [0] * size))
     above = builder.ashr(builder.sub(builder.bitcast(products[0], longs), base), ir.Constant(longs, [5] * size))
-    octaves = builder.fmul(builder.sitofp(_total(builder, above), _DOUBLE), ir.Constant(_DOUBLE, _OCTAVE * 32))
+    octaves = builder.fmul(builder.sitofp(_total(builder, above), _DOUBLE), ir.Constant(_DOUBLE, OCTAVE * 32))
     share = builder.sitofp(builder.mul(*(builder.sext(most, _INT) for _ in range(2))), _DOUBLE)
-    share = builder.fdiv(ir.Constant(_DOUBLE, _SENT), share)  # the same for all blocks
+    share = builder.fdiv(ir.Constant(_DOUBLE, SENT), share)  # the same for all blocks
     return builder.fadd(
         builder.fmul(builder.sitofp(_total(builder, squares), _DOUBLE), share),
-        builder.fmul(octaves, ir.Constant(_DOUBLE, _DOUBLED)),
+        builder.fmul(octaves, ir.Constant(_DOUBLE, DOUBLED)),
     )
 
 
-def _rows(context: Any, builder: Any, signature: Any, args: Any, count: int, step: int) -> list[tuple[Any, Any]]:
+def rows_of(context: Any, builder: Any, signature: Any, args: Any, count: int, step: int) -> list[tuple[Any, Any]]:
     """Every so many-th row of two 16×16 blocks, count of them, in bytes; arguments as plain_16 has them."""
     a, b, rows, kind = args[1], args[3], [], ir.VectorType(_BYTE, 16)
     for _ in range(count):
         places = ((0, a), (2, b))
-        rows.append(tuple(_loaded(context, builder, signature.args[i], args[i], at, kind) for i, at in places))
+        rows.append(tuple(loaded(context, builder, signature.args[i], args[i], at, kind) for i, at in places))
         a = builder.add(a, builder.mul(args[4], ir.Constant(_LONG, step)))
         b = builder.add(b, builder.mul(args[5], ir.Constant(_LONG, step)))
     return rows
@@ -151,7 +154,7 @@ def _missed_plainly(builder: Any, pairs: list[tuple[Any, Any]]) -> Any:
     """The same in terms that every CPU has."""
     wide, total = ir.VectorType(_SHORT, 16), None
     for pair in pairs:
-        size = _sizes(builder, builder.sub(*(builder.zext(row, wide) for row in pair)))
+        size = sizes_of(builder, builder.sub(*(builder.zext(row, wide) for row in pair)))
         total = size if total is None else builder.add(total, size)
     return _total(builder, _widened(builder, total))
 
@@ -165,32 +168,18 @@ def _plain_16(missed: Callable[[Any, list[tuple[Any, Any]]], Any]) -> Any:
         every = step.literal_value
 
         def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return missed(builder, _rows(context, builder, signature, args, 16 // every, every))
+            return missed(builder, rows_of(context, builder, signature, args, 16 // every, every))
 
         return types.int64(here, at, there, moved, pitch, wide, step), emit
 
     return typed
 
 
-def _coded_16x8(
-    typing_context: Any, here: Any, at: Any, there: Any, moved: Any, pitch: Any, wide: Any, unit: Any
-) -> Any:
-    """What coding the difference of two blocks of 16 × 8 samples costs, bits; as plain_16; unit: what unit_of says."""
-
-    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        wide = ir.VectorType(_SHORT, 16)
-        pairs = _rows(context, builder, signature, args, 8, 1)
-        off = [builder.sub(*(builder.zext(row, wide) for row in pair)) for pair in pairs]
-        return _coding_cost(builder, off, args[6])
-
-    return types.float64(here, at, there, moved, pitch, wide, unit), emit
-
-
 def _patch_bytes(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
     """Rows of an 8×8 block of a flat uint8 array: arguments array.. are it, its beginning, samples in a row."""
     at, rows = args[array + 1], []
     for _ in range(8):
-        rows.append(_loaded(context, builder, signature.args[array], args[array], at, ir.VectorType(_BYTE, 8)))
+        rows.append(loaded(context, builder, signature.args[array], args[array], at, ir.VectorType(_BYTE, 8)))
         at = builder.add(at, args[array + 2])
     return rows
 
@@ -204,7 +193,7 @@ def _patch_rows(context: Any, builder: Any, signature: Any, args: Any, array: in
 def _work_rows(context: Any, builder: Any, signature: Any, args: Any, array: int) -> list[Any]:
     """Rows of an 8×8 block, a flat int16 array."""
     kind, places = ir.VectorType(_SHORT, 8), [ir.Constant(_LONG, 8 * r) for r in range(8)]
-    return [_loaded(context, builder, signature.args[array], args[array], place, kind) for place in places]
+    return [loaded(context, builder, signature.args[array], args[array], place, kind) for place in places]
 
 
 def _plain_8(missed: Callable[[Any, list[tuple[Any, Any]]], Any]) -> Any:
@@ -251,7 +240,7 @@ def _coded_share_8(
         for a, p, o, s in zip(now, patch, others, shares, strict=True):
             shown = builder.ashr(builder.add(builder.add(o, builder.mul(s, p)), half), six)
             left.append(builder.sub(a, shown))
-        return _coding_cost(builder, left, args[8])
+        return coding_cost(builder, left, args[8])
 
     return types.float64(here, at, pitch, there, moved, wide, around, share, unit), emit
 
@@ -268,7 +257,7 @@ def _add_share_8(
         goals = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 1)]
         for r in range(8):
             row = ir.Constant(_LONG, 8 * r)
-            w = _loaded(context, builder, signature.args[5], args[5], builder.add(args[6], row), kind)
+            w = loaded(context, builder, signature.args[5], args[5], builder.add(args[6], row), kind)
             for goal, value in (
                 (goals[0], builder.add(others[r], builder.mul(w, patch[r]))),
                 (goals[1], builder.sub(shares[r], w)),
@@ -297,7 +286,6 @@ def _fetch(typing_context: Any, there: Any, at: Any) -> Any:
 # to loops they are functions of the values that a signature's types stand for
 plain_16_plainly: Any = intrinsic(prefer_literal=True)(_plain_16(_missed_plainly))
 plain_16: Any = intrinsic(prefer_literal=True)(_plain_16(_missed_on_x86)) if _ON_X86 else plain_16_plainly
-coded_16x8: Any = intrinsic(_coded_16x8)
 plain_8: Any = intrinsic(_plain_8(_missed_on_x86 if _ON_X86 else _missed_plainly))
 coded_share_8: Any = intrinsic(_coded_share_8)
 add_share_8: Any = intrinsic(_add_share_8)

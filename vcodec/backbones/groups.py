@@ -11,7 +11,9 @@ import numpy.typing as npt
 from numba import njit
 
 from vcodec.backbones import differences
-from vcodec.backbones.costs import NEAR, PLAIN, Sizes, bits_around, coded, moved_to, plainly
+from vcodec.backbones.costs import NEAR, Sizes, bits_at, coded, moved_to, note_of, plainly
+from vcodec.backbones.matching import with_bid
+from vcodec.backbones.sides import EVERY, bits_around, known_of
 from vcodec.loops import KEPT
 
 __all__ = ["GROUPS", "together"]
@@ -32,13 +34,7 @@ def _bids(best: Ints, y: int, x: int, size: int, bids: Ints) -> int:
         for j in range(max(x - 1, 0), min(x + size + 1, w)):
             if not y <= i < y + size and not x <= j < x + size:
                 continue
-            dy, dx = best[0, i, j], best[1, i, j]
-            k = 0
-            while k < count and (bids[k, 0] != dy or bids[k, 1] != dx):
-                k += 1
-            if k == count:
-                bids[count, 0], bids[count, 1] = dy, dx
-                count += 1
+            count = with_bid(bids, count, best[0, i, j], best[1, i, j])
     return count
 
 
@@ -47,28 +43,54 @@ def _missed(
     here: Bytes,
     there: Bytes,
     sizes: Sizes,
-    sums: Sums,
-    old: Ints,
+    plain: Sums,
+    best: Ints,
     at: tuple[int, int],
+    size: int,
+    dy: int,
+    dx: int,
+    bits: float,
+    near: float,
+) -> float:
+    """What a group's blocks plainly miss under a vector, or no end where that and its bits are more than ``near``."""
+    total = 0.0
+    for y in range(at[0], at[0] + size):
+        for x in range(at[1], at[1] + size):
+            if best[0, y, x] == dy and best[1, y, x] == dx:
+                total += plain[y, x]
+            else:
+                total += plainly(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), False)
+            if total >= near or total + bits > near:
+                return np.inf
+    return total
+
+
+@njit(cache=KEPT, nogil=True)
+def _cost(
+    here: Bytes,
+    there: Bytes,
+    sizes: Sizes,
+    sums: Sums,
+    best: Ints,
+    at: tuple[int, int],
+    size: int,
     dy: int,
     dx: int,
     most: float,
     measure: tuple[float, float],
+    noted: Sums,
 ) -> float:
-    """What blocks [2,size,size] from ``at`` miss under a vector, or no end where that is ``most`` or more.
-
-    measure: as `coded` has it, or PLAIN; sums [h,w]: what blocks miss in it under the vectors they have.
-    """
+    """What a group's blocks cost to code under a vector, or no end where that is ``most`` or more."""
     total = 0.0
-    for i in range(old.shape[1]):
-        for j in range(old.shape[2]):
-            y, x = at[0] + i, at[1] + j
-            if old[0, i, j] == dy and old[1, i, j] == dx:
+    for y in range(at[0], at[0] + size):
+        for x in range(at[1], at[1] + size):
+            if best[0, y, x] == dy and best[1, y, x] == dx:
                 total += sums[y, x]
-            elif measure[0] > 0.0:
-                total += coded(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), most - total, measure)
             else:
-                total += plainly(here, there, sizes, y, x, moved_to(sizes, y, x, dy, dx), False)
+                moved, note = moved_to(sizes, y, x, dy, dx), note_of(sizes, y, x, dy, dx)
+                if noted[note] != moved + 1:
+                    noted[note], noted[note + 1] = moved + 1, coded(here, there, sizes, y, x, moved, measure)
+                total += noted[note + 1]
             if total >= most:
                 return np.inf
     return total
@@ -97,6 +119,7 @@ def together(
     price: float,
     grain: int,
     measure: tuple[float, float],
+    noted: Sums,
     turn: int,
     changed: Ints,
     rows: tuple[int, int],
@@ -105,44 +128,53 @@ def together(
 
     Of rows[0] up to rows[1].  As in matching.py; sums and plain [h,w] and changed [h+2,w+2] follow best [2,h,w].
     """
-    w, (first, stop) = best.shape[2], rows
-    bids = np.empty(((size + 2) ** 2, 2), np.int64)
-    old = np.empty((2, size, size), np.int64)
+    (h, w), (first, stop) = best.shape[1:], rows
+    bids, prices = np.empty(((size + 2) ** 2, 2), np.int64), np.empty((size + 2) ** 2)
+    room = EVERY * ((size + 4) * size // EVERY + 1)
+    known, places = np.zeros((2, 8, room), np.int32), np.empty((2, room), np.int32)
+    bits = np.empty((h, w))
+    for y in range(max(first - 1, 0), min(stop + 1, h)):
+        for x in range(w):
+            bits[y, x] = bits_at(best, past, y, x, grain)
     for off in (0, size // 2):
         for y in range(first + off, stop - size + 1, size):
             for x in range(off, w - size + 1, size):
                 count = _bids(best, y, x, size, bids)
                 if count < 2:
                     continue
-                group = best[:, y : y + size, x : x + size]
-                old[:] = group
-                bits = price * bits_around(best, past, (y, x), size, grain)
-                least = sums[y : y + size, x : x + size].sum() + bits
-                near = NEAR * (plain[y : y + size, x : x + size].sum() + bits)
-                found = -1
+                around, cost = known_of(best, past, (y, x), size, bits, known)
+                least = sums[y : y + size, x : x + size].sum() + price * cost
+                near = NEAR * (plain[y : y + size, x : x + size].sum() + price * cost)
+                found, left = -1, 0
                 for k in range(count):
-                    dy, dx = bids[k, 0], bids[k, 1]
-                    if k + 1 < count:
+                    cost = price * bits_around(known, around, bids[k, 0], bids[k, 1], grain, places)
+                    if cost < least and cost <= near:
+                        bids[left, 0], bids[left, 1], prices[left] = bids[k, 0], bids[k, 1], cost
+                        left += 1
+                for k in range(left):
+                    dy, dx, cost = bids[k, 0], bids[k, 1], prices[k]
+                    if k + 1 < left:
                         _fetch(there, sizes, (y, x), size, bids[k + 1, 0], bids[k + 1, 1])
-                    off_by = _missed(here, there, sizes, plain, old, (y, x), dy, dx, near, PLAIN)
-                    if off_by >= near:
+                    if cost >= least:
                         continue
-                    group[0], group[1] = dy, dx
-                    bits = price * bits_around(best, past, (y, x), size, grain)
-                    if off_by + bits > near or bits >= least:
+                    if _missed(here, there, sizes, plain, best, (y, x), size, dy, dx, cost, near) == np.inf:
                         continue
-                    total = bits + _missed(here, there, sizes, sums, old, (y, x), dy, dx, least - bits, measure)
+                    total = cost + _cost(
+                        here, there, sizes, sums, best, (y, x), size, dy, dx, least - cost, measure, noted
+                    )
                     if total < least:
                         least, found = total, k
-                group[:] = old
                 if found < 0:
                     continue
                 dy, dx = bids[found, 0], bids[found, 1]
-                group[0], group[1] = dy, dx
-                for i in range(size):
-                    for j in range(size):
-                        if old[0, i, j] != dy or old[1, i, j] != dx:
-                            moved = moved_to(sizes, y + i, x + j, dy, dx)
-                            sums[y + i, x + j] = coded(here, there, sizes, y + i, x + j, moved, np.inf, measure)
-                            plain[y + i, x + j] = plainly(here, there, sizes, y + i, x + j, moved, False)
-                            changed[y + i + 1, x + j + 1] = turn
+                for i in range(y, y + size):
+                    for j in range(x, x + size):
+                        if best[0, i, j] != dy or best[1, i, j] != dx:
+                            best[0, i, j], best[1, i, j] = dy, dx
+                            moved = moved_to(sizes, i, j, dy, dx)
+                            sums[i, j] = coded(here, there, sizes, i, j, moved, measure)
+                            plain[i, j] = plainly(here, there, sizes, i, j, moved, False)
+                            changed[i + 1, j + 1] = turn
+                for i in range(max(y - 1, 0), min(y + size + 1, h)):
+                    for j in range(max(x - 1, 0), min(x + size + 1, w)):
+                        bits[i, j] = bits_at(best, past, i, j, grain)

@@ -29,6 +29,7 @@ from vcodec.backbones.costs import (
     bits_of,
     coded,
     moved_to,
+    note_of,
     plainly,
     surroundings,
 )
@@ -47,43 +48,61 @@ __all__ = [
     "sums_of",
     "unmoved",
     "visit",
+    "with_bid",
 ]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.int32]
 
 VECTORS = 0.5  # of the price of a bit, for vectors, by measurement
 _RING = np.array([(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1)])  # four sides, four corners
 
 
 @njit(cache=KEPT, nogil=True)
+def _quarter(picture: Bytes, out: Whole) -> None:
+    """Sums of 4×4 samples, [4h,4w] -> out [h,w]."""
+    column = np.empty(4 * out.shape[1], np.int32)
+    for y in range(out.shape[0]):
+        one, two, three, four = picture[4 * y], picture[4 * y + 1], picture[4 * y + 2], picture[4 * y + 3]
+        for x in range(len(column)):
+            column[x] = np.int32(one[x]) + np.int32(two[x]) + np.int32(three[x]) + np.int32(four[x])
+        for x in range(out.shape[1]):
+            out[y, x] = column[4 * x] + column[4 * x + 1] + column[4 * x + 2] + column[4 * x + 3]
+
+
+@njit(cache=KEPT, nogil=True)
+def _add_misses(a: Whole, b: Whole, out: Whole) -> None:
+    """out += what two rows differ by."""
+    for x in range(len(out)):
+        out[x] += abs(a[x] - b[x])
+
+
+@njit(cache=KEPT, nogil=True)
 def coarse_start(now: Bytes, last: Bytes, reach: int, out: Ints) -> None:
     """Every other displacement up to ``reach`` at a quarter of the size -> whole-sample vectors out [2,h,w]."""
     h, w = now.shape[0] // 16, now.shape[1] // 16
-    small = np.zeros((4 * h, 4 * w), np.int32)
-    wide = np.zeros((4 * h + 2 * reach, 4 * w + 2 * reach), np.int32)
-    for y in range(16 * h):
-        for x in range(16 * w):
-            small[y // 4, x // 4] += now[y, x]
-            wide[y // 4 + reach, x // 4 + reach] += last[y, x]
-    for x in range(reach):
-        wide[:, x] = wide[:, reach]
-        wide[:, -1 - x] = wide[:, -1 - reach]
-    for y in range(reach):
-        wide[y] = wide[reach]
-        wide[-1 - y] = wide[-1 - reach]
+    small, wide = np.empty((4 * h, 4 * w), np.int32), np.empty((4 * h + 2 * reach, 4 * w + 2 * reach), np.int32)
+    inner = np.empty_like(small)
+    _quarter(now, small)
+    _quarter(last, inner)
+    for y in range(len(wide)):
+        for x in range(wide.shape[1]):
+            wide[y, x] = inner[min(max(y - reach, 0), 4 * h - 1), min(max(x - reach, 0), 4 * w - 1)]
+    missed, least = np.empty(4 * w, np.int32), np.empty(w, np.int32)
     for by in range(h):
-        for bx in range(w):
-            best = 1 << 30
-            for dy in range(0, 2 * reach + 1, 2):
-                for dx in range(0, 2 * reach + 1, 2):
-                    total = 8 * (abs(dy - reach) + abs(dx - reach))
-                    for y in range(4 * by, 4 * by + 4):
-                        for x in range(4):
-                            total += abs(small[y, 4 * bx + x] - wide[y + dy, 4 * bx + x + dx])
-                    if total < best:
-                        best = total
+        least[:] = 1 << 30
+        for dy in range(0, 2 * reach + 1, 2):
+            for dx in range(0, 2 * reach + 1, 2):
+                missed[:] = 0
+                for y in range(4 * by, 4 * by + 4):
+                    _add_misses(small[y], wide[y + dy, dx : dx + 4 * w], missed)
+                far = 8 * (abs(dy - reach) + abs(dx - reach))
+                for bx in range(w):
+                    total = far + missed[4 * bx] + missed[4 * bx + 1] + missed[4 * bx + 2] + missed[4 * bx + 3]
+                    if total < least[bx]:
+                        least[bx] = total
                         out[0, by, bx], out[1, by, bx] = 16 * (dy - reach), 16 * (dx - reach)
 
 
@@ -109,11 +128,12 @@ def visit(
     whole: bool,
     grain: int,
     measure: tuple[float, float],
+    noted: Sums,
 ) -> None:
     """Take the cheapest of the first so many bids [n,2] for the block ``at``, if cheaper than what it has.
 
-    measure: as `coded` has it, or PLAIN; sums follow what blocks miss in it, and plain (the same array, if it is PLAIN)
-    in plain differences: what is plainly farther off need not be transformed.
+    measure: as `coded` has it, or PLAIN, and noted as room_for_notes, or nothing; sums follow what blocks miss in it,
+    and plain (the same array, if it is PLAIN) in plain differences: what is plainly farther off is not transformed.
     """
     y, x = at
     limit = ((RANGE if sizes[2] > 1 else RANGE - RANGE % 4) >> grain) << grain
@@ -133,7 +153,10 @@ def visit(
         if off + bits > near:
             continue
         if measure[0] > 0.0:
-            total = coded(here, there, sizes, y, x, moved, most - bits, measure)
+            note = note_of(sizes, y, x, dy, dx)
+            if noted[note] != moved + 1:
+                noted[note], noted[note + 1] = moved + 1, coded(here, there, sizes, y, x, moved, measure)
+            total = noted[note + 1]
         if total + bits < most:
             vy, vx, most, near = dy, dx, total + bits, min(near, NEAR * (off + bits))
             sums[y, x], plain[y, x] = total, off
@@ -149,14 +172,32 @@ def ring(best: Ints, y: int, x: int, scale: int, bids: Ints) -> None:
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def borrow(best: Ints, y: int, x: int, grain: int, bids: Ints) -> None:
-    """Bids from a block's neighbours: those at its sides, those at its corners, what four of them predict: nine."""
+def with_bid(bids: Ints, count: int, dy: int, dx: int) -> int:
+    """How many bids there are with one more, if it is none of the first so many."""
+    for i in range(count):
+        if bids[i, 0] == dy and bids[i, 1] == dx:
+            return count
+    bids[count, 0], bids[count, 1] = dy, dx
+    return count + 1
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def borrow(best: Ints, y: int, x: int, grain: int, sides: int, bids: Ints) -> int:
+    """Bids of a block's vector and those of so many of its neighbours: how many, each once.
+
+    Those at its sides, those at its corners; of all eight what four of them predict, too.
+    """
     h, w = best.shape[1:]
-    for i in range(8):
+    bids[0, 0], bids[0, 1] = best[0, y, x], best[1, y, x]
+    count = 1
+    for i in range(sides):
         ny, nx = min(max(y + _RING[i, 0], 0), h - 1), min(max(x + _RING[i, 1], 0), w - 1)
-        bids[i, 0], bids[i, 1] = best[0, ny, nx], best[1, ny, nx]
-    for c in range(2):
-        bids[8, c] = (surroundings(best, best, c, y, x, grain)[5] >> (1 + grain)) << grain
+        count = with_bid(bids, count, best[0, ny, nx], best[1, ny, nx])
+    if sides == 8:
+        dy = (surroundings(best, best, 0, y, x, grain)[5] >> (1 + grain)) << grain
+        dx = (surroundings(best, best, 1, y, x, grain)[5] >> (1 + grain)) << grain
+        count = with_bid(bids, count, dy, dx)
+    return count
 
 
 @njit(cache=KEPT, nogil=True)
@@ -183,16 +224,19 @@ def _walk(
     whole: bool,
     grain: int,
 ) -> None:
-    """Visit all blocks once for each of steps [n,2]: (scale, bids) of a ring, or scale 0 for neighbours' vectors."""
-    bids = np.empty((9, 2), np.int64)
-    for scale, count in steps:
+    """Visit all blocks once for each of steps [n,2]: (scale, bids) of a ring, or 0 and so many neighbours' vectors."""
+    bids, nothing = np.empty((10, 2), np.int64), sums[0]
+    for scale, most in steps:
         for y in range(best.shape[1]):
             for x in range(best.shape[2]):
                 if scale:
                     ring(best, y, x, scale, bids)
+                    count = most
                 else:
-                    borrow(best, y, x, grain, bids)
-                visit(here, there, sizes, best, past, sums, sums, (y, x), bids, count, price, whole, grain, PLAIN)
+                    count = borrow(best, y, x, grain, most, bids)
+                visit(
+                    here, there, sizes, best, past, sums, sums, (y, x), bids, count, price, whole, grain, PLAIN, nothing
+                )
 
 
 @njit(cache=KEPT, nogil=True)
@@ -209,11 +253,27 @@ def _try(
     grain: int,
 ) -> None:
     """Try vectors others [n,2,h,w], each in its place."""
-    bids = np.empty((len(others), 2), np.int64)
+    bids, nothing = np.empty((len(others), 2), np.int64), sums[0]
     for y in range(best.shape[1]):
         for x in range(best.shape[2]):
             bids[:] = others[:, :, y, x]
-            visit(here, there, sizes, best, past, sums, sums, (y, x), bids, len(others), price, whole, grain, PLAIN)
+            visit(
+                here,
+                there,
+                sizes,
+                best,
+                past,
+                sums,
+                sums,
+                (y, x),
+                bids,
+                len(others),
+                price,
+                whole,
+                grain,
+                PLAIN,
+                nothing,
+            )
 
 
 @njit(cache=KEPT, nogil=True)
@@ -247,7 +307,7 @@ def begin(now: Bytes, planes: Bytes, others: Ints, past: Ints, best: Ints, price
     best[:] = others[first]
     sums = sums_of(here, there, sizes, best, True)
     _try(here, there, sizes, best, past, sums, others, vectors, True, grain)
-    steps = np.array([(0, 9), (max(4, 1 << grain), 8)])
+    steps = np.array([(0, 8), (max(4, 1 << grain), 8)])
     _walk(here, there, sizes, best, past, sums, steps, vectors, True, grain)
 
 

@@ -166,8 +166,9 @@ def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: f
         return costs.nowhere(known[0]) if past is None else rounded(past, grain) << grain
 
     def settled(vectors: Ints, grain: int, grouped: int) -> Sums:
-        return settling.settled(now, planes, vectors, before(grain), price, grain, unit, _TURNS, grouped)
+        return settling.settled(now, planes, vectors, before(grain), price, grain, unit, _TURNS, grouped, noted)
 
+    noted = costs.room_for_notes(known[0, 0].size)
     grain = _grain_of(past)
     best = np.empty_like(known[0])
     matching.begin(now, planes, rounded(known, grain) << grain, before(grain), best, price, grain)
@@ -177,7 +178,7 @@ def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: f
         while grain + way in GRAINS:
             next_to = grain + way
             other = rounded(best, next_to) << next_to
-            if not settling.hoped(now, planes, other, before(next_to), price, next_to, unit, least):
+            if not settling.hoped(now, planes, other, before(next_to), price, next_to, unit, least, noted):
                 break
             found = settled(other, next_to, 1)
             if found.sum() > least.sum() or (found.sum() == least.sum() and way < 0):

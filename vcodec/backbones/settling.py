@@ -51,13 +51,14 @@ def settle(
     grouped: int,
     rows: tuple[int, int],
     sums: Sums,
+    noted: Sums,
 ) -> None:
     """Better vectors best [2,h,w] in rows[0] up to rows[1], by what coding costs: sums [h,w] there, in the end.
 
     Goes round the blocks until nothing around a block has changed since its last turn.
 
     As begin; unit: of the step, as unit_of has it; turns: around all blocks at most, after ``grouped`` of which groups
-    of them are tried.
+    of them are tried; noted: room_for_notes of this frame, its reference, price and unit, which all calls share.
     """
     here, there, sizes = now.reshape(-1), planes.reshape(-1), sizes_of(now, planes)
     bit, measure = VECTORS * price, (unit, CODING * price)
@@ -67,8 +68,8 @@ def settle(
         for x in range(w):
             moved = moved_to(sizes, y, x, best[0, y, x], best[1, y, x])
             plain[y, x] = plainly(here, there, sizes, y, x, moved, False)
-            sums[y, x] = coded(here, there, sizes, y, x, moved, np.inf, measure)
-    bids = np.empty((9, 2), np.int64)
+            sums[y, x] = coded(here, there, sizes, y, x, moved, measure)
+    bids = np.empty((10, 2), np.int64)
     changed = np.zeros((h + 2, w + 2), np.int64)  # in which turn; all before the first
     for turn in range(1, turns + 1):
         for y in range(first, stop):
@@ -83,20 +84,27 @@ def settle(
                     _fetch(there, sizes, y, x + 4, best[0, y, x + 4], best[1, y, x + 4], grain)
                 oy, ox = best[0, y, x], best[1, y, x]
                 anew = changed[y + 1, x + 1] >= turn - 1
-                for scale in (2, 1):
-                    # around a vector that has stood since its last turn, only what it would cost has changed
-                    if anew and (scale >> grain or scale == 2):
+                for scale in (2, 1, 0):
+                    if scale == 0:
+                        count = borrow(best, y, x, grain, 8, bids)
+                    elif anew and (scale >> grain or scale == 2):
                         ring(best, y, x, max(scale, 1 << grain), bids)
-                        visit(here, there, sizes, best, past, sums, plain, (y, x), bids, 8, bit, False, grain, measure)
-                borrow(best, y, x, grain, bids)
-                visit(here, there, sizes, best, past, sums, plain, (y, x), bids, 9, bit, False, grain, measure)
+                        count = 8
+                    else:
+                        continue  # around a vector that has stood since its last turn, only its cost has changed
+                    at = (y, x)
+                    visit(
+                        here, there, sizes, best, past, sums, plain, at, bids, count, bit, False, grain, measure, noted
+                    )
                 if best[0, y, x] != oy or best[1, y, x] != ox:
                     changed[y + 1, x + 1] = turn
         if turn <= grouped:
             for size in GROUPS:
                 if size > 2 and turn > 1:
                     continue  # large ones once
-                together(here, there, sizes, best, past, sums, plain, size, bit, grain, measure, turn, changed, rows)
+                together(
+                    here, there, sizes, best, past, sums, plain, size, bit, grain, measure, noted, turn, changed, rows
+                )
 
 
 def settled(
@@ -109,6 +117,7 @@ def settled(
     unit: float,
     turns: int,
     grouped: int,
+    noted: Sums,
 ) -> Sums:
     """As settle, of all rows; gives what each block costs [h,w], in plain differences: to code and to move.
 
@@ -118,7 +127,7 @@ def settled(
     sums, rows = np.empty(best.shape[1:]), best.shape[1]
 
     def part(found: Ints, turns: int, grouped: int, first: int, stop: int) -> None:
-        settle(now, planes, found, past, price, grain, unit, turns, grouped, (first, stop), sums)
+        settle(now, planes, found, past, price, grain, unit, turns, grouped, (first, stop), sums, noted)
 
     if rows < _HALVED:
         part(best, turns, grouped, 0, rows)
@@ -133,7 +142,15 @@ def settled(
 
 
 def hoped(
-    now: Bytes, planes: Bytes, best: Ints, past: Ints, price: float, grain: int, unit: float, costs: Sums
+    now: Bytes,
+    planes: Bytes,
+    best: Ints,
+    past: Ints,
+    price: float,
+    grain: int,
+    unit: float,
+    costs: Sums,
+    noted: Sums,
 ) -> bool:
     """Whether vectors best of another grain may cost less than those of costs [h,w]: a turn of a part of them says.
 
@@ -142,6 +159,6 @@ def hoped(
     rows = best.shape[1]
     first = rows // 2 if rows >= _HALVED else 0
     sums = np.zeros_like(costs)
-    settle(now, planes, best, past, price, grain, unit, 1, 0, (first, rows), sums)
+    settle(now, planes, best, past, price, grain, unit, 1, 0, (first, rows), sums, noted)
     sums += VECTORS * price * all_bits(best, past, grain)
     return bool(sums[first:].sum() <= _HOPE * costs[first:].sum())

@@ -145,13 +145,13 @@ def choose_sources(now: Bytes, planes: Bytes, coarse: Ints, bit: float, measure:
             if coarse[2, y, x] == MEMORY:
                 continue
             at = moved_to(sizes, y, x, coarse[0, y, x], coarse[1, y, x])
-            plain = coded(here, there, sizes, y, x, at, np.inf, measure)
+            plain = coded(here, there, sizes, y, x, at, measure)
             costs[LAST, y, x] = plain
             for source in (SOFT, BLURRED):
                 costs[source, y, x] = np.inf
                 if plain > _LITTLE * measure[1]:
                     smoothed(there, at, sizes[4], source, patch)
-                    costs[source, y, x] = coded(here, patch, patch_sizes, y, x, 0, np.inf, measure)
+                    costs[source, y, x] = coded(here, patch, patch_sizes, y, x, 0, measure)
     for _ in range(_TURNS):
         for y in range(h):
             for x in range(w):

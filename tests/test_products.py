@@ -26,7 +26,7 @@ def _block(add_products: Any, together: int = 2) -> Callable[..., None]:
 
     @njit
     def loop(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-        total = products.zero_sums(6)
+        total = products.zero_sums(ROWS)
         for k in range(0, INPUTS, together):
             total = add_products(total, a, k, INPUTS, b, k * products.OUTPUTS)
         products.put_sums(total, out, 0, products.OUTPUTS)

@@ -8,6 +8,7 @@ the end is exact, in any order.  Arrays are flat, and nothing checks that a plac
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from numba.extending import intrinsic
 from vcodec.products import address
 
 __all__ = [
-    "BYTES",
+    "BLOCK",
     "DEEP",
     "HERE",
     "SHAPES",
@@ -33,12 +34,13 @@ __all__ = [
     "clear",
     "end",
     "put",
+    "put_bytes",
     "room",
     "weights_of",
 ]
 
 SIDE, DEEP = 16, 64  # places and outputs of a tile; products of each sum that are added at a time
-BYTES = 2 * SIDE * DEEP  # of the weights of those
+BLOCK = SIDE * DEEP  # bytes of the weights of those, or of half of them
 _BYTE, _LONG = ir.IntType(8), ir.IntType(64)
 _ROW = ir.VectorType(ir.IntType(32), SIDE)
 _SUMS = range(3)  # tiles: of a₁w₁, of what stands between, of a₀w₀
@@ -49,6 +51,10 @@ _STEPS = (
     ("tdpbusd", 1, _LOW, _HIGH_WEIGHTS),
     ("tdpbuud", 2, _LOW, _LOW_WEIGHTS),
 )
+
+
+# those of bytes alone: four of sums, of so many places and outputs each
+_BESIDE, _BLOCKS = (4, 5), (6, 7)
 
 
 def _here() -> bool:
@@ -80,8 +86,9 @@ def room(count: int) -> npt.NDArray[np.uint8]:
     return flat[-flat.ctypes.data % DEEP :][:count]
 
 
-def weights_of(weight: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-    """Weights [O,I,k,k] of 16 bits as ``add`` reads them: [⌈O/SIDE⌉,k·⌈k·I/DEEP⌉,BYTES].
+def weights_of(weight: npt.NDArray[np.int64], narrow: bool = False) -> npt.NDArray[np.uint8]:
+    """Weights [O,I,k,k] of 16 bits as ``add`` reads them: [⌈O/SIDE⌉,k·⌈k·I/DEEP⌉,2·BLOCK]; narrow: of bytes, as
+    ``add_bytes`` does, [...,BLOCK].
 
     What a place sees in a row lies side by side.  Of DEEP · SIDE weights four of each output do, as in products.py:
     first all high bytes, then all low ones.
@@ -90,8 +97,9 @@ def weights_of(weight: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     blocks, steps = -(-o // SIDE), -(-k * i // DEEP)
     wide = np.zeros((blocks * SIDE, k, steps * DEEP), np.int64)
     wide[:o, :, : k * i] = weight.transpose(0, 2, 3, 1).reshape(o, k, k * i)
-    split = np.stack([wide >> 8, wide & 255]).reshape(2, blocks, SIDE, k * steps, DEEP // 4, 4)
-    out = room(split.size).reshape(blocks, k * steps, BYTES)
+    planes = np.stack([wide & 255] if narrow else [wide >> 8, wide & 255])
+    split = planes.reshape(-1, blocks, SIDE, k * steps, DEEP // 4, 4)
+    out = room(split.size).reshape(blocks, k * steps, -1)
     out[:] = split.transpose(1, 3, 0, 4, 2, 5).reshape(out.shape)
     return out
 
@@ -135,7 +143,7 @@ def _clear(typing_context: Any) -> Any:
     """All sums are 0."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        for number in _SUMS:
+        for number in range(4):
             _call(builder, "tilezero", _tile(number))
         return context.get_dummy_value()
 
@@ -148,38 +156,54 @@ def _load(context: Any, builder: Any, tile: int, array: tuple[Any, Any], at: Any
     _call(builder, "tileloadd64", _tile(tile), begin, pitch)
 
 
-def _emit_products(
-    context: Any, builder: Any, low: Any, at: Any, pitch: Any, weights: Any, first: Any, steps: Any
-) -> None:
-    """Code for products with weights, beside a tile of high bytes if steps want one."""
-    _load(context, builder, _HIGH_WEIGHTS, weights, first, _constant(DEEP))
-    _load(context, builder, _LOW, low, at, pitch)
-    _load(context, builder, _LOW_WEIGHTS, weights, builder.add(first, _constant(BYTES // 2)), _constant(DEEP))
-    for name, *numbers in steps:
-        _call(builder, name, *map(_tile, numbers))
-
-
 def _add(typing_context: Any, high: Any, low: Any, at: Any, pitch: Any, weights: Any, first: Any) -> Any:
     """Add products of a[at + pitch · place : … + DEEP], bytes high and low, and of weights from ``first`` on."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        high, low, weights = zip(signature.args[:2] + signature.args[4:5], (*args[:2], args[4]))
+        high, low, _, _, weights, _ = zip(signature.args, args)
+        other = builder.add(args[5], _constant(BLOCK))
         _load(context, builder, _HIGH, high, args[2], args[3])
-        _emit_products(context, builder, low, args[2], args[3], weights, args[5], _STEPS)
+        _load(context, builder, _HIGH_WEIGHTS, weights, args[5], _constant(DEEP))
+        _load(context, builder, _LOW, low, args[2], args[3])
+        _load(context, builder, _LOW_WEIGHTS, weights, other, _constant(DEEP))
+        for name, *numbers in _STEPS:
+            _call(builder, name, *map(_tile, numbers))
         return context.get_dummy_value()
 
     return types.none(high, low, types.int64, types.int64, weights, types.int64), emit
 
 
-def _add_bytes(typing_context: Any, low: Any, at: Any, pitch: Any, weights: Any, first: Any) -> Any:
-    """The same where all high bytes are 0."""
+def _add_bytes(typing_context: Any, x: Any, at: Any, pitch: Any, weights: Any, first: Any, apart: Any) -> Any:
+    """Add products of bytes x[at + pitch · place : … + DEEP], of 2 · SIDE places, and of weights that are bytes too, of
+    two blocks of outputs, ``apart``."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        low, weights = (signature.args[0], args[0]), (signature.args[3], args[3])
-        _emit_products(context, builder, low, args[1], args[2], weights, args[4], _STEPS[2:])
+        x, _, _, weights, *_ = zip(signature.args, args)
+        _load(context, builder, _BESIDE[0], x, args[1], args[2])
+        _load(context, builder, _BLOCKS[0], weights, args[4], _constant(DEEP))
+        _load(context, builder, _BLOCKS[1], weights, builder.add(args[4], args[5]), _constant(DEEP))
+        below = builder.add(args[1], builder.mul(args[2], _constant(SIDE)))
+        _load(context, builder, _BESIDE[1], x, below, args[2])
+        for number, (places, block) in enumerate(product(_BESIDE, _BLOCKS)):
+            _call(builder, "tdpbusd", _tile(number), _tile(places), _tile(block))
         return context.get_dummy_value()
 
-    return types.none(low, types.int64, types.int64, weights, types.int64), emit
+    return types.none(x, types.int64, types.int64, weights, types.int64, types.int64), emit
+
+
+def _put_bytes(typing_context: Any, out: Any, to: Any, pitch: Any) -> Any:
+    """out[to + pitch · place + output] = sums, int32, of 2 · SIDE places and outputs."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        bytes_apart = builder.mul(args[2], _constant(4))
+        for number, (places, block) in enumerate(product(range(2), range(2))):
+            row = builder.mul(args[2], _constant(places * SIDE))
+            place = builder.add(builder.add(args[1], row), _constant(block * SIDE))
+            begin = address(context, builder, signature.args[0], args[0], place, _BYTE)
+            _call(builder, "tilestored64", _tile(number), begin, bytes_apart)
+        return context.get_dummy_value()
+
+    return types.none(out, types.int64, types.int64), emit
 
 
 def _put(typing_context: Any, made: Any, out: Any, to: Any, pitch: Any) -> Any:
@@ -215,3 +239,4 @@ clear: Any = intrinsic(_clear)
 add: Any = intrinsic(_add)
 add_bytes: Any = intrinsic(_add_bytes)
 put: Any = intrinsic(_put)
+put_bytes: Any = intrinsic(_put_bytes)

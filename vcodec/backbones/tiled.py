@@ -47,18 +47,18 @@ def _in_tiles(x: Activations, shapes: Bytes, weights: Bytes, some: Sums, made: S
     high, low = _aligned(x.size + beyond), _aligned(x.size + beyond)
     _split(x.reshape(-1), high, low)
     flat, sums, goal = weights.reshape(-1), some.reshape(-1), out.reshape(-1)
-    steps = weights.shape[1]
+    steps, one = weights.shape[1], weights.shape[2]
     column, to = 0, np.uint64(0)
     tiles.begin(shapes)
     for first in range(0, h * wide, tiles.SIDE):
         for block in range(len(weights)):
             tiles.clear()
-            k = block * steps * tiles.BYTES
+            k = block * steps * one
             for dy in range(3):
                 at = (first + dy * wide) * channels
                 for i in range(steps // 3):
                     tiles.add(high, low, at + i * tiles.DEEP, channels, flat, k)
-                    k += tiles.BYTES
+                    k += one
             tiles.put(made, sums, block * tiles.SIDE, outputs)
         for place in range(min(tiles.SIDE, h * wide - first)):
             if column < w:

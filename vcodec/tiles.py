@@ -51,9 +51,7 @@ _STEPS = (
     ("tdpbusd", 1, _LOW, _HIGH_WEIGHTS),
     ("tdpbuud", 2, _LOW, _LOW_WEIGHTS),
 )
-
-
-# those of bytes alone: four of sums, of so many places and outputs each
+# where all are bytes: tiles of places and of outputs; sums of each with each are four
 _BESIDE, _BLOCKS = (4, 5), (6, 7)
 
 

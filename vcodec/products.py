@@ -75,8 +75,8 @@ def spread(builder: Any, value: Any, size: int) -> Any:
 
 
 def everywhere(builder: Any, pair: Any) -> Any:
-    """Code for a pair of 16-bit integers (one of 32 bits), as often as a vector holds it."""
-    return builder.bitcast(spread(builder, pair, _SIZE), _SHORTS)
+    """Code for a pair of 16-bit integers (one of 32 bits), eight times."""
+    return builder.bitcast(spread(builder, pair, 8), ir.VectorType(ir.IntType(16), 16))
 
 
 def _native(builder: Any, a: Any, b: Any) -> Any:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.models import moving_frames, small_codec, small_trees
+from vcodec import tiles
 from vcodec.backbones.motion import dense_vectors, neighbours
 from vcodec.codec import Codec, Grid, Settings
 from vcodec.entropy.abreast import ShortTables, read_abreast
@@ -37,6 +38,7 @@ from vcodec.entropy.observed import ROUGH, activity, first_step, roughness
 from vcodec.entropy.steps import Steps, steps_of
 from vcodec.entropy.surroundings import COLUMNS, KINDS, Frame, past_of
 from vcodec.entropy.tables import TABLE_SUM, SymbolReader, SymbolWriter, Tables, integer_rows
+from vcodec.entropy.tiledsteps import TiledStep
 from vcodec.entropy.trees import Trees
 from vcodec.errors import DamagedError, WeightsError
 from vcodec.grain import GRAINS
@@ -140,13 +142,13 @@ def numbers_in_places(steps: Steps, act: torch.Tensor, known: torch.Tensor) -> l
 
 
 @pytest.mark.parametrize("size", [(2, 2), (36, 44), (4, 300)])
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_bytes_give_the_tables_of_floats(size: tuple[int, int], share: float) -> None:
+@pytest.mark.parametrize(("share", "width"), [(0.0, 8), (0.3, 8), (1.0, 8), (0.6, 32), (1.0, 32)])
+def test_bytes_give_the_tables_of_floats(size: tuple[int, int], share: float, width: int) -> None:
     """8-bit arithmetic gives the very table numbers that float32 gives, weights beyond a byte among them, of blocks of
-    some activity."""
+    some activity; of keyframes in tiles too, of steps whose networks suit them."""
     torch.manual_seed(3)
     h, w = size
-    tensors = ContextNet(ContextConfig(channels=96, key_width=8)).freeze()
+    tensors = ContextNet(ContextConfig(channels=96, key_width=width)).freeze()
     for name in ("inter.head_a", "inter.head_b", "inter.known", "key.0.deep", "key.3.head"):
         tensors[f"context.{name}"][::3, ::5] *= 40
     assert tensors["context.inter.head_b"].abs().max() > 254
@@ -154,6 +156,8 @@ def test_bytes_give_the_tables_of_floats(size: tuple[int, int], share: float) ->
     plain.eight_bit = None
     assert net.keys is not None and plain.keys is not None and net.eight_bit is not None
     plain.keys.eight_bit = [None] * 8
+    in_tiles = [isinstance(step, TiledStep) for step in net.keys.eight_bit]
+    assert in_tiles == [False, *[tiles.HERE and width == 32] * 7]
     act = torch.randint(1, 10, (1, 1, h // 2, w // 2)) * (torch.rand(1, 1, h // 2, w // 2) < share)
     past, known = torch.randint(-9, 10, (2, 1, 96, h, w)).float()
     rough = torch.randint(0, 2, (1, 3, h, w)).float()

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from numba import njit
 
-from vcodec import products
+from vcodec import products, tiles
 from vcodec.backbones.strips import Strips
+from vcodec.backbones.tiled import Tiled
 from vcodec.convolving import Dense, room
 from vcodec.entropy.intlayers import Listed
 from vcodec.spots import listed
@@ -26,7 +27,7 @@ def _block(add_products: Any, together: int = 2) -> Callable[..., None]:
 
     @njit
     def loop(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-        total = products.zero_sums(6)
+        total = products.zero_sums(ROWS)
         for k in range(0, INPUTS, together):
             total = add_products(total, a, k, INPUTS, b, k * products.OUTPUTS)
         products.put_sums(total, out, 0, products.OUTPUTS)
@@ -99,6 +100,26 @@ def test_strips_are_convolutions(most: int, fits: bool, w: int) -> None:
     assert made.fits == fits
     edged = np.ascontiguousarray(np.pad(x, ((0, 0), (1, 1), (1, 1))).transpose(1, 2, 0))
     want = F.conv2d(torch.from_numpy(x).double()[None], torch.from_numpy(weight).double(), padding=1)[0]
+    assert want.abs().max() < 2**31
+    for first, stop in ((0, 11), (4, 11), (2, 4), (6, 6)):
+        got = made.sums(edged, first, stop)
+        assert np.array_equal(got, want[:, first:stop].flatten(1).t().numpy())
+
+
+@pytest.mark.skipif(not tiles.HERE, reason="this CPU has no tiles")
+@pytest.mark.parametrize(("inputs", "outputs"), [(8, 10), (96, 33), (128, 16)])
+@pytest.mark.parametrize("w", [5, 26, 61])
+def test_tiles_are_convolutions(inputs: int, outputs: int, w: int) -> None:
+    """Sums of a picture's rows are a convolution's, as far as 16 bits go on both sides, whatever lies beyond."""
+    rng = np.random.default_rng(w)
+    weight = rng.integers(-(2**15), 2**15, (outputs, inputs, 3, 3)) * (rng.random((outputs, inputs, 3, 3)) < 1 / inputs)
+    weight[0] = 0
+    weight[0, 0, 1, 1], weight[0, 1, 1, 1] = 2**15 - 1, -(2**15)
+    x = rng.integers(-(2**15), 2**15, (inputs, 11, w)).astype(np.int16) // 8
+    x[:2] *= 7
+    edged = np.ascontiguousarray(np.pad(x, ((0, 0), (1, 1), (1, 1))).transpose(1, 2, 0))
+    want = F.conv2d(torch.from_numpy(x).double()[None], torch.from_numpy(weight).double(), padding=1)[0]
+    made = Tiled.of(weight)
     assert want.abs().max() < 2**31
     for first, stop in ((0, 11), (4, 11), (2, 4), (6, 6)):
         got = made.sums(edged, first, stop)

@@ -13,7 +13,19 @@ PACKAGE = Path(vcodec.__file__).parent
 # Lowest first; the names of one line are siblings. A folder is one name.
 LEVELS = [
     ["errors", "loops", "products", "turning"],
-    ["convolving", "evenness", "grain", "helper", "lanes", "registry", "scale", "sources", "spots", "starting"],
+    [
+        "convolving",
+        "evenness",
+        "grain",
+        "helper",
+        "lanes",
+        "registry",
+        "scale",
+        "sources",
+        "spots",
+        "starting",
+        "tiles",
+    ],
     ["choices"],
     ["bitstream", "media", "backbones", "quantizers", "entropy", "metrics"],
     ["states"],

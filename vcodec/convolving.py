@@ -77,7 +77,7 @@ def multiplied(
     for block in range(len(matrix)):
         begin = block * inputs * _OUTPUTS
         for i in range(0, count, _ROWS):
-            total = products.zero_sums(6)
+            total = products.zero_sums(_ROWS)
             for k in range(0, inputs, matrix.shape[3]):
                 total = products.add_products(total, a, i * pitch + k, pitch, b, begin + k * _OUTPUTS)
             products.put_sums(total, goal, (first + i) * outputs + block * _OUTPUTS, outputs)

@@ -3,8 +3,9 @@
     pairs of a [rows, 2·k]  ·  pairs of weights [k, OUTPUTS, 2]  ─►  32-bit sums [rows, OUTPUTS]
     fours of a [rows, 4·k]  ·  fours of weights [k, OUTPUTS, 4]  ─►  the same: a in 0..255, weights in -128..127
 
-A tuple of lanes is what a loop holds in registers: twelve sums, two vectors of weights and a pair fit sixteen of them.
-Integers are exact in any order.  Arrays are flat, and nothing checks that a place is in them.
+A tuple of lanes is what a loop holds in registers: twelve sums, two vectors of weights and a pair fit sixteen of them;
+twenty-four sums, of twice the size, fit the thirty-two of AVX-512.  Integers are exact in any order.  Arrays are flat,
+and nothing checks that a place is in them.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ __all__ = [
     "zero_sums",
 ]
 
-OUTPUTS, ROWS = 16, 6  # of a block of sums
-_SIZE = 8  # sums in a vector
-_BESIDE = OUTPUTS // _SIZE
-_SUMS, _SHORTS = ir.VectorType(ir.IntType(32), _SIZE), ir.VectorType(ir.IntType(16), 2 * _SIZE)
 _FEATURES = get_host_cpu_features()
-_HERE = bool(_FEATURES.get("avx2"))
+_HERE, _WIDE = bool(_FEATURES.get("avx2")), bool(_FEATURES.get("avx512bw"))
+_SIZE = 16 if _WIDE else 8  # sums in a vector
+_BESIDE = 2  # vectors
+OUTPUTS, ROWS = _BESIDE * _SIZE, 12 if _WIDE else 6  # of a block of sums
+_SUMS, _SHORTS = ir.VectorType(ir.IntType(32), _SIZE), ir.VectorType(ir.IntType(16), 2 * _SIZE)
 BYTES = bool(_FEATURES.get("avx512vnni") and _FEATURES.get("avx512vl"))
 """Whether this CPU has products of bytes: without them those of 16-bit integers are quicker."""
 # what AVX2 and AVX-512 have for it, by the sums in a vector; LLVM does not find it by itself
 _NATIVE = {8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
+_FOURS = {8: "llvm.x86.avx512.vpdpbusd.256", 16: "llvm.x86.avx512.vpdpbusd.512"}
 
 
 class _Sums(types.Type):
@@ -74,7 +76,7 @@ def spread(builder: Any, value: Any, size: int) -> Any:
 
 def everywhere(builder: Any, pair: Any) -> Any:
     """Code for a pair of 16-bit integers (one of 32 bits), eight times."""
-    return builder.bitcast(spread(builder, pair, _SIZE), _SHORTS)
+    return builder.bitcast(spread(builder, pair, 8), ir.VectorType(ir.IntType(16), 16))
 
 
 def _native(builder: Any, a: Any, b: Any) -> Any:
@@ -106,7 +108,7 @@ there is AVX-512: (builder, a, b)."""
 def _add_fours(builder: Any, total: Any, a: Any, b: Any) -> Any:
     """total + four products of bytes each, of vectors of 32 bits."""
     kind = ir.FunctionType(_SUMS, [_SUMS] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.256")
+    function = cgutils.get_or_insert_function(builder.module, kind, _FOURS[_SIZE])
     return builder.call(function, [total, a, b])
 
 
@@ -151,7 +153,8 @@ def _add_products(pairs: Callable[[Any, Any, Any], Any], fours: Callable[[Any, A
 
 
 def _add_row(typing_context: Any, sums: Any, count: Any, weights: Any, at: Any) -> Any:
-    """sums + count · weights[at : …], of a flat array of 16- or 32-bit integers; the count has 32 bits."""
+    """sums + count · weights[at : …], of a flat array of 16- or 32-bit integers; the count has 32 bits, of which beside
+    weights of 16 bits the lower 15 are of use."""
     bits = weights.dtype.bitwidth
     kind = ir.VectorType(ir.IntType(bits), _SIZE)
 
@@ -160,8 +163,11 @@ def _add_row(typing_context: Any, sums: Any, count: Any, weights: Any, at: Any) 
         for i, total in enumerate(cgutils.unpack_tuple(builder, args[0])):
             place = builder.add(args[3], ir.Constant(args[3].type, _SIZE * i))
             found = builder.load(address(context, builder, signature.args[2], args[2], place, kind), align=bits // 8)
-            found = builder.sext(found, _SUMS) if bits < 32 else found
-            out.append(builder.add(total, builder.mul(times, found)))
+            if bits < 32:  # a pair of each weight and its sign, times the count and 0: sooner than products of 32 bits
+                both = (builder.bitcast(x, _SHORTS) for x in (times, builder.sext(found, _SUMS)))
+                out.append(builder.add(total, in_pairs(builder, *both)))
+            else:
+                out.append(builder.add(total, builder.mul(times, found)))
         return context.make_tuple(builder, signature.return_type, out)
 
     return sums(sums, count, weights, at), emit

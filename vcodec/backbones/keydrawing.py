@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from vcodec import helper
+from vcodec import helper, tiles
 from vcodec.backbones.exact import BELOW, CENTRE, HIGHEST, LOWEST, SHORT, ExactLayer
 from vcodec.backbones.strips import Strips
+from vcodec.backbones.tiled import Tiled
 from vcodec.convolving import Activations, Sums
 from vcodec.loops import KEPT
 
@@ -32,7 +33,7 @@ class KeyLayer(NamedTuple):
     """A layer as compiled loops read it: inputs and outputs are even in number, the last ones of no use if they are
     more than the layer has."""
 
-    strips: Strips
+    convolution: Strips | Tiled
     shift: int
 
 
@@ -41,7 +42,7 @@ def key_layers(layers: list[ExactLayer]) -> list[KeyLayer]:
     made = []
     for weights, _, shift in layers:
         wide = np.pad(weights, [(0, len(weights) % 2), (0, weights.shape[1] % 2), (0, 0), (0, 0)])
-        made.append(KeyLayer(Strips.of(wide), shift))
+        made.append(KeyLayer((Tiled if tiles.HERE else Strips).of(wide), shift))
     return made
 
 
@@ -128,7 +129,7 @@ def _activate(sums: Sums, first: int, biases: Sums, shift: int, x: Activations, 
 
 
 def _part(layer: KeyLayer, x: Activations, biases: Sums, adds: bool, out: Activations, span: tuple[int, int]) -> None:
-    _activate(layer.strips.sums(x, *span), span[0], biases, layer.shift, x, adds, out)
+    _activate(layer.convolution.sums(x, *span), span[0], biases, layer.shift, x, adds, out)
 
 
 def _last_sums(x: Activations, layers: list[KeyLayer], biases: list[Sums]) -> Sums:
@@ -136,13 +137,13 @@ def _last_sums(x: Activations, layers: list[KeyLayer], biases: list[Sums]) -> Su
     h, w = x.shape[0] - 2, x.shape[1] - 2
     middle = h // 4 * 2 if h > helper.FEW else 0
     for number, (layer, bias) in enumerate(zip(layers[:-1], biases, strict=False)):
-        out = np.zeros((h + 2, w + 2, layer.strips.dense.outputs), np.int16)
+        out = np.zeros((h + 2, w + 2, layer.convolution.outputs), np.int16)
         upper = helper.begun(partial(_part, layer, x, bias, number > 0, out, (0, middle)))
         _part(layer, x, bias, number > 0, out, (middle, h))
         upper()
         x = out
-    top = helper.begun(partial(layers[-1].strips.sums, x, 0, middle))
-    bottom = layers[-1].strips.sums(x, middle, h)
+    top = helper.begun(partial(layers[-1].convolution.sums, x, 0, middle))
+    bottom = layers[-1].convolution.sums(x, middle, h)
     return np.concatenate([top(), bottom])
 
 
@@ -154,7 +155,7 @@ def _added(
     x = np.zeros((h + 2, w + 2, 192 if len(added) else 96), np.int16)
     _begin(frame, added, x)
     wide = [
-        np.pad(bias, (0, layer.strips.dense.outputs - len(bias))).astype(np.int32)
+        np.pad(bias, (0, layer.convolution.outputs - len(bias))).astype(np.int32)
         for layer, bias in zip(layers, biases, strict=True)
     ]
     _end(_last_sums(x, layers, wide), wide[-1], layers[-1].shift + BELOW, *limits, out.reshape(-1, 96))

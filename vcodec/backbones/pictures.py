@@ -53,12 +53,13 @@ class Pictures:
     rows: LayerRows
     refine: Network
     synthesis: Network
+    analysis: Network
 
     @classmethod
-    def of(cls, basis: Tensor, loop_filter: Stack, refine: Stack, synthesis: Stack) -> Pictures:
+    def of(cls, basis: Tensor, loop_filter: Stack, refine: Stack, synthesis: Stack, analysis: Stack) -> Pictures:
         """basis [96,96,1,1]: of each sample of a block what latents add to it."""
         transform, layers = exact.transform_of(basis), exact.layers_of(loop_filter)
-        nets = (Network.of(net) for net in (refine, synthesis))
+        nets = (Network.of(net) for net in (refine, synthesis, analysis))
         return cls(transform, drawing.columns(transform), layers, layer_rows(layers), *nets)
 
     def refined(self, smooth: Planes, offset: Tensor) -> Planes:
@@ -79,6 +80,15 @@ class Pictures:
         d, p = exact.changes(values, self.transform), blocks(pack_yuv420(*planes))
         more = self.synthesis.parts(_within(p.int() + d), d, offset)
         return (d + more).clamp(-exact.SHORT, exact.SHORT).to(torch.int16)
+
+    def analysed(self, missing: Tensor, planes: Planes, offset: Tensor) -> Tensor:
+        """What a keyframe's encoder adds to its latent [1,96,h,w], in 8-bit levels; compiled.
+
+        missing [1,96,h,w]: blocks of what the prediction misses of the frame; offset [width] of analysis.
+        """
+        d = (missing[0].permute(1, 2, 0) * exact.WHITE).round().to(torch.int16).contiguous().numpy()
+        made = keydrawing.bent(_in_arrays(planes), d, *self.analysis.loops(offset)) - d
+        return torch.from_numpy(made).permute(2, 0, 1)[None] / exact.PARTS
 
     def changes(self, values: Tensor) -> Tensor | Spots:
         """A latent [B,96,h,w] in 8-bit levels as ``draw`` wants it: a list, or what it adds, int16 in parts."""

@@ -140,7 +140,7 @@ class QAE(PlaneBackbone):
         self.synthesis = Stack(192, w, 96, config.synthesis_layers, kinds=1, skips=True)
         self.loop_filter = Stack(12, config.filter_width, 6, config.filter_layers, kinds=2, skips=True)
         self._known: tuple[object, Pictures] | None = None  # of which weights
-        drawn_with = self.loop_filter, self.refine, self.synthesis
+        drawn_with = self.loop_filter, self.refine, self.synthesis, self.analysis
         self._held = [module._parameters for net in drawn_with for module in net.modules()]
         weight = torch.ones(1, 96, 1, 1)
         weight[:, 64:] = CHROMA_WEIGHT
@@ -199,9 +199,13 @@ class QAE(PlaneBackbone):
         """Frame x [B,6,H/2,W/2] -> latent [B,96,h,w] in 8-bit levels; missing: blocks of x − p, where known."""
         r = blocks(x - p.packed) if missing is None else missing
         values = F.conv2d(r, self.forward_basis)
-        if p.key:
-            values = values + self._bend(self.analysis, torch.cat([blocks(x) - 0.5, r * 8.0], 1), p.level)
-        return values.mul_(255.0)
+        if not p.key:
+            return values.mul_(255.0)
+        if missing is not None:  # integers are sooner made than floats
+            offset = _offset(self.analysis, p.level, KEY)
+            return values.mul_(255.0) + self._pictures().analysed(missing, p.planes, offset)
+        bent = self._bend(self.analysis, torch.cat([blocks(x) - 0.5, r * 8.0], 1), p.level)
+        return (values + bent).mul_(255.0)
 
     def synthesise(self, values: Tensor, p: Prediction) -> Tensor:
         """Latent [B,96,h,w] -> frame [B,6,H/2,W/2], not yet rounded: as training has it, in floats."""
@@ -383,7 +387,10 @@ class QAE(PlaneBackbone):
         weights = [self.inverse_basis, *(p for held in self._held for p in held.values())]
         which = tuple((id(p), p._version) for p in weights if p is not None)
         if self._known is None or self._known[0] != which:
-            self._known = which, Pictures.of(self.inverse_basis, self.loop_filter, self.refine, self.synthesis)
+            self._known = (
+                which,
+                Pictures.of(self.inverse_basis, self.loop_filter, self.refine, self.synthesis, self.analysis),
+            )
         return self._known[1]
 
 

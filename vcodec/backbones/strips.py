@@ -94,6 +94,10 @@ class Strips(NamedTuple):
         each = [Dense.of(torch.from_numpy(some[:, :, None])).matrix for some in sets]
         return Strips(Dense.of(torch.from_numpy(weight)), np.stack(each), fits)
 
+    @property
+    def outputs(self) -> int:
+        return self.dense.outputs
+
     def sums(self, x: Activations, first: int, stop: int) -> Sums:
         """Of x [h+2,w+2,I] in rows first..stop of [h,w] -> [n,O]."""
         out = np.empty(((stop - first) * (x.shape[1] - 2), len(self.dense.matrix) * products.OUTPUTS), np.int32)

@@ -27,15 +27,15 @@ from vcodec.entropy.observed import ACTIVITY_LEVELS, ROUGH, TABLE_STEP, TABLES
 from vcodec.loops import KEPT
 from vcodec.spots import Spots
 
-__all__ = ["EightBitContext", "EightBitStep"]
+__all__ = ["HALF", "SHIFT", "TOP", "EightBitContext", "EightBitStep", "Found"]
 
 # sums are divided by powers of two, with rounding
-_SHIFT, _HALF = np.int32(WEIGHT_ONE.bit_length() - 1), np.int32(WEIGHT_ONE // 2)
+SHIFT, HALF = np.int32(WEIGHT_ONE.bit_length() - 1), np.int32(WEIGHT_ONE // 2)
 _TABLE_UNIT = SUM_ONE // TABLE_STEP
 _TABLE_SHIFT, _TABLE_HALF = np.int32(_TABLE_UNIT.bit_length() - 1), np.int32(_TABLE_UNIT // 2)
 _ROUNDING = (_TABLE_HALF, _TABLE_SHIFT, np.int32(TABLES - 1))
 _MARKS = ACTIVITY_LEVELS - 1
-_TOP = np.int32(ACTIVATION_MAX)
+TOP = np.int32(ACTIVATION_MAX)
 
 Codes = npt.NDArray[np.uint8]
 
@@ -52,8 +52,8 @@ def _settle(sums: Sums, offset: Sums, out: Activations) -> None:
     """Sums [n,O] and an offset -> activations out [n or more,O], as FrozenConv.activations rounds."""
     for i in range(sums.shape[0]):
         for c in range(sums.shape[1]):
-            value = (sums[i, c] + offset[c] + _HALF) >> _SHIFT
-            out[i, c] = min(max(value, np.int32(0)), _TOP)
+            value = (sums[i, c] + offset[c] + HALF) >> SHIFT
+            out[i, c] = min(max(value, np.int32(0)), TOP)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -62,8 +62,8 @@ def _settle_beside(sums: Sums, more: Sums, places: Places, w: int, offset: Sums,
     for i in range(sums.shape[0]):
         row = more[(places[i] // w + 1) * (w + 2) + places[i] % w + 1]
         for c in range(sums.shape[1]):
-            value = (sums[i, c] + row[c] + offset[c] + _HALF) >> _SHIFT
-            out[i, c] = min(max(value, np.int32(0)), _TOP)
+            value = (sums[i, c] + row[c] + offset[c] + HALF) >> SHIFT
+            out[i, c] = min(max(value, np.int32(0)), TOP)
 
 
 @njit(cache=KEPT, nogil=True)
@@ -74,7 +74,7 @@ def _settle_first(
     [9,levels,O], beside sums more [(h+2)·(w+2),O] and an offset."""
     wide, size = out.shape[1], np.uint64(out.shape[2])
     w, count, flat = wide - 2, np.uint64(rows.shape[1]), rows.reshape(-1)
-    sums, goal, start = more.reshape(-1), out.reshape(-1), offset + _HALF
+    sums, goal, start = more.reshape(-1), out.reshape(-1), offset + HALF
     at = np.empty(9, np.uint64)
     for place in places:
         y, x = place // w, place % w
@@ -84,8 +84,8 @@ def _settle_first(
         to = np.uint64((y + 1) * wide + x + 1) * size
         for c in range(size):
             value = sums[to + c] + start[c] + flat[a0 + c] + flat[a1 + c] + flat[a2 + c] + flat[a3 + c] + flat[a4 + c]
-            value = np.int32(value + flat[a5 + c] + flat[a6 + c] + flat[a7 + c] + flat[a8 + c]) >> _SHIFT
-            goal[to + c] = min(max(value, np.int32(0)), _TOP)
+            value = np.int32(value + flat[a5 + c] + flat[a6 + c] + flat[a7 + c] + flat[a8 + c]) >> SHIFT
+            goal[to + c] = min(max(value, np.int32(0)), TOP)
 
 
 @njit(cache=KEPT, nogil=True)

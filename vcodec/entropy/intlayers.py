@@ -26,7 +26,8 @@ from vcodec.spots import Spots
 
 __all__ = ["Levels", "Listed", "Weights", "fits", "places_of"]
 
-_RUN = 12 * products.OUTPUTS  # sums that a loop holds in registers
+_RUN = 192  # sums that a loop holds in registers
+_BLOCKS = _RUN // products.OUTPUTS
 Floats = npt.NDArray[np.float32]
 Weights = npt.NDArray[np.int16] | npt.NDArray[np.int32]
 
@@ -81,7 +82,7 @@ def _scatter(places: Places, values: Floats, most: int, h: int, w: int, weights:
         for row in range(3):
             at, to = row * channels * run, ((place // w + row) * (w + 2) + place % w) * size
             for first in range(0, whole, _RUN):
-                total = products.add_row(products.zero_sums(12), np.int32(1), goal, to + first)
+                total = products.add_row(products.zero_sums(_BLOCKS), np.int32(1), goal, to + first)
                 for n in range(begin, end):
                     total = products.add_row(total, counts[n], flat, at + begins[n] + first)
                 products.put_sums(total, goal, to + first, products.OUTPUTS)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from vcodec import tiles
 from vcodec.entropy.eightbit import EightBitStep
 from vcodec.entropy.integer import (
     ACTIVATION_MAX,
@@ -41,6 +42,7 @@ from vcodec.entropy.observed import (
     thaw_offsets,
     thermometer,
 )
+from vcodec.entropy.tiledsteps import TiledStep, suit
 from vcodec.scale import LevelTable
 
 __all__ = ["KEY_WIDTH", "STEPS", "FrozenKeyContext", "KeyContext", "key_owners", "key_steps"]
@@ -163,7 +165,7 @@ class FrozenKeyContext:
         inputs = [ACTIVATION_ONE, COUNT_MAX * ACTIVATION_ONE]
         self._layers: list[tuple[FrozenConv, ...]] = []
         self._offsets: list[tuple[Tensor, ...]] = []
-        self.eight_bit: list[EightBitStep | None] = []  # the same of one frame, sooner, where that can be
+        self.eight_bit: list[EightBitStep | TiledStep | None] = []  # the same of one frame, sooner, where that can be
         for number in range(STEPS):
             weights = [tensors[f"{number}.{n}"].float() for n in _CONVS]
             offsets = tuple(tensors[f"{number}.offset.{n}"].float()[0] for n in _CONVS)
@@ -175,7 +177,8 @@ class FrozenKeyContext:
             )
             self._offsets.append(offsets)
             channels = _channels(number // 2).numpy()
-            self.eight_bit.append(EightBitStep(weights, offsets, channels, number % 2) if fits(*weights) else None)
+            quick = TiledStep if tiles.HERE and suit(*weights) else EightBitStep
+            self.eight_bit.append(quick(weights, offsets, channels, number % 2) if fits(*weights) else None)
         self.width = len(tensors["0.first"])  # channels inside
         self.device = torch.device("cpu")
 

@@ -81,7 +81,7 @@ _COSTS = (
 )
 _HALVES = np.arange(8 * (RANGE + 1)) / 2  # of grains
 BITS = np.stack([np.interp(_HALVES, _AT, c) + np.log2(np.maximum(_HALVES, 30) / 30) for row in _COSTS for c in row])
-NEAR = 1.3  # times what is there, in plain differences: what may still cost less when coded
+NEAR = 1.2  # times what is there, in plain differences: what may still cost less when coded
 NOWHERE = 1 << 20  # a component that none is equal to
 PLAIN = (0.0, 0.0)  # the measure where nothing is coded
 _NOTES = 32  # vectors of a block; by measurement

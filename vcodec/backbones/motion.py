@@ -222,6 +222,5 @@ def search(
     measure = unit, settling.CODING * price
     softening.choose_sources(now, ref.phases, coarse, matching.VECTORS * price, measure)
     choice = np.zeros([2 * n for n in sums.shape], np.int64)
-    quadrants.choose(now, (ref.phases, other), coarse, price, choice)
-    quadrants.reconsider(now, (ref.phases, other), coarse, OVERLAP.numpy(), price, unit, choice)
+    quadrants.choose(now, (ref.phases, other), coarse, OVERLAP.numpy(), price, unit, choice)
     return torch.from_numpy(coarse)[None].to(cur.device), torch.from_numpy(choice)[None].to(cur.device), grain

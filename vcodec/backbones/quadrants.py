@@ -19,7 +19,7 @@ from vcodec.choices import whose
 from vcodec.loops import KEPT
 from vcodec.sources import LAST, MEMORY
 
-__all__ = ["choose", "reconsider"]
+__all__ = ["choose"]
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -120,70 +120,79 @@ def _cheapest(
 
 
 @njit(cache=KEPT, nogil=True)
-def choose(now: Bytes, pictures: tuple[Bytes, Bytes], coarse: Ints, price: float, out: Ints) -> None:
-    """coarse [3,h,w] -> out [2h,2w] in 0..3.
-
-    pictures: the last frame at every quarter sample, and the memory.
-    """
-    here, last, beside, sizes = now.reshape(-1), pictures[0].reshape(-1), pictures[1].reshape(-1), sizes_of(now, pictures[0])
+def _alone(
+    here: Bytes, last: Bytes, beside: Bytes, sizes: Sizes, coarse: Ints, price: float, y: int, out: Ints, field: Ints
+) -> None:
+    """Choose in a row of blocks, each for itself: out [2h,2w], and what that names, field [2h,2w,3]."""
     none, room, bids = np.empty(0, np.int16), np.empty(64, np.uint8), np.empty((4, 4), np.int64)
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            count, found = _bids(coarse, y, x, bids), 0
-            if count > 1:
-                found = _cheapest(here, last, beside, sizes, bids, count, y, x, price, none, none, PLAIN, room)
-            out[y, x] = bids[found, 0]
+    for x in range(out.shape[1]):
+        count, found = _bids(coarse, y, x, bids), 0
+        if count > 1:
+            found = _cheapest(here, last, beside, sizes, bids, count, y, x, price, none, none, PLAIN, room)
+        out[y, x], field[y, x, 0] = bids[found, 0], bids[found, 1]
+        field[y, x, 1], field[y, x, 2] = bids[found, 2], bids[found, 3]
 
 
 @njit(cache=KEPT, nogil=True)
-def reconsider(
-    now: Bytes,
-    pictures: tuple[Bytes, Bytes],
+def _again(
+    here: Bytes,
+    last: Bytes,
+    beside: Bytes,
+    sizes: Sizes,
     coarse: Ints,
-    weights: Ints,
     price: float,
-    unit: float,
+    y: int,
     out: Ints,
+    field: Ints,
+    parts: Shorts,
+    measure: tuple[float, float],
 ) -> None:
-    """Choose again, block by block, under overlap: weights [4,8] over 64 as `compensate` has them; unit: unit_of."""
-    h, w = coarse.shape[1:]
-    measure = (unit, CODING * price)
-    field = np.empty((2 * h, 2 * w, 3), np.int64)
-    for y in range(2 * h):
-        for x in range(2 * w):
-            cy, cx = whose(y, x, out[y, x], h, w)
-            for c in range(3):
-                field[y, x, c] = coarse[c, cy, cx]
-    # what the blocks above, below, left and right weigh
+    """As _alone, under overlap: parts [4·64], what the blocks above, below, left and right weigh, over 64."""
+    around, share, wide, pitch = np.empty(64, np.int16), np.empty(64, np.int16), sizes[1], sizes[4]
+    room, bids, (high, across) = np.empty(64, np.uint8), np.empty((4, 4), np.int64), out.shape
+    for x in range(across):
+        count = _bids(coarse, y, x, bids)
+        if count == 1:
+            continue
+        around[:], share[:] = 0, 64
+        for side in range(4):
+            ny, nx = (y + 2 * side - 1, x) if side < 2 else (y, x + 2 * side - 5)
+            if ny < 0 or nx < 0 or ny >= high or nx >= across:
+                continue
+            source = field[ny, nx, 2]
+            if source == MEMORY:
+                differences.add_share_8(around, share, beside, 8 * (y * wide + x), wide, parts, 64 * side)
+                continue
+            moved = _place(sizes, y, x, field[ny, nx, 0], field[ny, nx, 1])
+            if source == LAST:
+                differences.add_share_8(around, share, last, moved, pitch, parts, 64 * side)
+            else:
+                smoothed(last, moved, pitch, source, room)
+                differences.add_share_8(around, share, room, 0, 8, parts, 64 * side)
+        found = _cheapest(here, last, beside, sizes, bids, count, y, x, price, around, share, measure, room)
+        out[y, x], field[y, x, 0] = bids[found, 0], bids[found, 1]
+        field[y, x, 1], field[y, x, 2] = bids[found, 2], bids[found, 3]
+
+
+@njit(cache=KEPT, nogil=True)
+def choose(
+    now: Bytes, pictures: tuple[Bytes, Bytes], coarse: Ints, weights: Ints, price: float, unit: float, out: Ints
+) -> None:
+    """coarse [3,h,w] -> out [2h,2w] in 0..3.
+
+    pictures: the last frame at every quarter sample, and the memory; weights [4,8] over 64 as `compensate` has them;
+    unit: unit_of.
+    """
     parts = np.zeros((4, 8, 8), np.int16)
     for r in range(4):
         for c in range(8):
             parts[0, r, c], parts[1, 7 - r, c] = weights[r, c], weights[r, c]
             parts[2, c, r], parts[3, c, 7 - r] = weights[r, c], weights[r, c]
-    here, last, beside, sizes = now.reshape(-1), pictures[0].reshape(-1), pictures[1].reshape(-1), sizes_of(now, pictures[0])
-    around, share, part = np.empty(64, np.int16), np.empty(64, np.int16), parts.reshape(-1)
-    room, bids, wide, pitch = np.empty(64, np.uint8), np.empty((4, 4), np.int64), sizes[1], sizes[4]
-    for y in range(2 * h):
-        for x in range(2 * w):
-            count = _bids(coarse, y, x, bids)
-            if count == 1:
-                continue
-            around[:], share[:] = 0, 64
-            for side in range(4):
-                ny, nx = (y + 2 * side - 1, x) if side < 2 else (y, x + 2 * side - 5)
-                if ny < 0 or nx < 0 or ny >= 2 * h or nx >= 2 * w:
-                    continue
-                source = field[ny, nx, 2]
-                if source == MEMORY:
-                    differences.add_share_8(around, share, beside, 8 * (y * wide + x), wide, part, 64 * side)
-                    continue
-                moved = _place(sizes, y, x, field[ny, nx, 0], field[ny, nx, 1])
-                if source == LAST:
-                    differences.add_share_8(around, share, last, moved, pitch, part, 64 * side)
-                else:
-                    smoothed(last, moved, pitch, source, room)
-                    differences.add_share_8(around, share, room, 0, 8, part, 64 * side)
-            found = _cheapest(here, last, beside, sizes, bids, count, y, x, price, around, share, measure, room)
-            out[y, x] = bids[found, 0]
-            for c in range(3):
-                field[y, x, c] = bids[found, 1 + c]
+    here, last, beside = now.reshape(-1), pictures[0].reshape(-1), pictures[1].reshape(-1)
+    sizes, field, rows = sizes_of(now, pictures[0]), np.empty((*out.shape, 3), np.int64), out.shape[0]
+    measure, shares = (unit, CODING * price), parts.reshape(-1)
+    for y in range(rows + 1):  # a row is chosen again as soon as the next one is known: what it reads is still near
+        if y < rows:
+            _alone(here, last, beside, sizes, coarse, price, y, out, field)
+        if y:
+            _again(here, last, beside, sizes, coarse, price, y - 1, out, field, shares, measure)

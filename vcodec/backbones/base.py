@@ -62,10 +62,10 @@ class Latent:
 
 
 class Listed(Latent):
-    """Of one step, as it was read: a list of what is not 0, and values only where they are asked for."""
+    """Of one step, as it is read: a list of what is not 0, and values only where they are asked for."""
 
-    def __init__(self, spots: Spots, side: dict[str, Tensor], device: torch.device) -> None:
-        self.spots, self.side, self.weight, self.scratch, self._device = spots, side, None, None, device
+    def __init__(self, spots: Spots, side: dict[str, Tensor], device: torch.device, scratch: Any = None) -> None:
+        self.spots, self.side, self.weight, self.scratch, self._device = spots, side, None, scratch, device
 
     @cached_property
     def values(self) -> Tensor:  # type: ignore[override]

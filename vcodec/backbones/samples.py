@@ -7,6 +7,7 @@ a source may be bytes, or samples that need not be 255ths.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,17 +28,17 @@ Share = tuple[np.float32, np.float32]
 _LEVELS, _NONE = np.float32(255.0), np.float32(0.0)
 
 
-def _share(white: float) -> Share:
-    """1 / white in two parts.
+def _share(white: int) -> Share:
+    """1 / white in two parts, the first in 12 bits or so.
 
-    An integer of 16 bits times one, which is exact, and times the other come to what division gives, to the last bit;
-    a test tries all.
+    Times both, added, an integer of 16 bits comes to what division gives, to the last bit; a test tries all.
     """
-    first = np.float32(round(2.0**20 / white) / 2.0**20)
+    scale = 2.0 ** (white.bit_length() + 12)
+    first = np.float32(round(scale / white) / scale)
     return first, np.float32(1.0 / white - float(first))
 
 
-_OF_LEVELS, _OF_PARTS, _OF_SAMPLES = _share(255.0), _share(WHITE), _share(1.0)
+_OF_LEVELS, _OF_PARTS, _OF_SAMPLES = _share(255), _share(WHITE), _share(1)
 
 
 def compiled(pictures: Tensor) -> bool:
@@ -102,7 +103,7 @@ def _byte(sample: np.float32) -> np.uint8:
 
 
 @njit(cache=KEPT, nogil=True, forceinline=True)
-def _sample(value: float, share: Share) -> np.float32:
+def _sample(value: Any, share: Share) -> np.float32:
     """A value, of which 1 is such a share."""
     return np.float32(value) * share[0] + np.float32(value) * share[1]
 

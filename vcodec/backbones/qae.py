@@ -335,7 +335,8 @@ class QAE(PlaneBackbone):
         side["grey"] = all_grey(planes[1])
         p = self.predict(side, state, k)
         values = self.analyse(clip[:, :, 0], p, missing_blocks(planes, p.planes) if compiled(clip) else None)
-        values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
+        if side["grey"].any():
+            values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
         worth = KEY_WORTH if state is None else 1.0
         weight = self._balance(state, advice) * worth * advice.weight
         return Latent(values[:, :, None], side, weight, p), state

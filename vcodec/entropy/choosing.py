@@ -94,36 +94,26 @@ def _bit_length(total: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True)
-def _some(bits: Small) -> int:
-    """How many of a row of floats, as they lie in memory, are 0.5 or more in magnitude: in vectors, as most are not."""
-    count = np.int32(0)
-    for value in bits:
-        count += np.int32(value & _UNSIGNED >= _HALF)
-    return int(count)
-
-
-@njit(cache=KEPT, nogil=True)
 def first_activity(u: Floats, low: int, high: int, out: Ints) -> Ints:
     """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending.
 
     Gives how many latents of each row [C,h] are nearest to another level than 0.
     """
     channels, h, w = u.shape
-    total, bits, counts = np.empty(w, np.int32), u.view(np.int32), np.empty((channels, h), np.int64)
-    most, least = np.float32(high), np.float32(-low)
+    total, counts = np.empty(w, np.int32), np.empty((channels, h), np.int64)
+    values, bits = u.reshape(-1), u.reshape(-1).view(np.int32)
+    least, most = np.float32(low), np.float32(high)
     for row in range(h // 2):
         total[:] = 0
         for c in range(channels):
             for y in range(2 * row, 2 * row + 2):
-                counts[c, y] = _some(bits[c, y])
-                if counts[c, y] == 0:
-                    continue
-                values = u[c, y]
+                first, count = (c * h + y) * w, np.int32(0)
                 for x in range(w):
-                    value = values[x]
-                    size, top = np.rint(abs(value) - np.float32(0.2)), most if value > 0 else least
-                    size = size if size > 0 else np.float32(0.0)
-                    total[x] += np.int32(size if size < top else top)
+                    count += np.int32(bits[first + x] & _UNSIGNED >= _HALF)
+                counts[c, y] = count
+                for x in range(w if count else 0):
+                    size = np.rint(abs(min(max(values[first + x], least), most)) - np.float32(0.2))
+                    total[x] += np.int32(max(size, np.float32(0.0)))
         for x in range(w // 2):
             out[row, x] = _bit_length(total[2 * x] + total[2 * x + 1])
     return counts

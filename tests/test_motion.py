@@ -310,7 +310,9 @@ def test_chroma_is_worth_its_share_of_errors() -> None:
         ((noisy[0], chroma), (8.0, 8.0)),
     ):
         advice = Advice(None, torch.ones(1, 1, 4, 4), False, False, before)
-        weight = model.encode_advised(clip, state, 16, advice)[0].weight[0, :, 0, 0]
+        weights = model.encode_advised(clip, state, 16, advice)[0].weight
+        assert weights is not None and weights[1] is advice.weight
+        weight = weights[0][0, :, 0, 0]
         assert (weight[:64] == 1).all()
         torch.testing.assert_close(weight[[64, 80]], torch.tensor(wanted), rtol=0.01, atol=0)
 

@@ -51,13 +51,13 @@ class Latent:
 
     values: float [B,L,t,h,w], to be quantized.
     side: integer maps [B,c,h',w'] that travel exactly (motion, thumbnails), by name.
-    weight: [1,L,1,1], what a squared error of each channel weighs in distortion (None: 1).
+    weight: what a squared error weighs in distortion (None: 1), of a channel [1,L,1,1] times of a place [1,1,h,w].
     scratch: what encode computed and decode would compute again (never needed, never coded).
     """
 
     values: Tensor
     side: dict[str, Tensor] = field(default_factory=dict)
-    weight: Tensor | None = None
+    weight: tuple[Tensor, Tensor] | None = None
     scratch: Any = None
 
 

@@ -338,7 +338,7 @@ class QAE(PlaneBackbone):
         if side["grey"].any():
             values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
         worth = KEY_WORTH if state is None else 1.0
-        weight = self._balance(state, advice) * worth * advice.weight
+        weight = self._balance(state, advice) * worth, advice.weight
         return Latent(values[:, :, None], side, weight, p), state
 
     def quality(self, advice: Advice | None) -> Quality:

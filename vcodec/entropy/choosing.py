@@ -53,9 +53,11 @@ class Candidates(NamedTuple):
     prices: Floats
 
     @staticmethod
-    def of(u: Floats, counts: Ints, price: Floats, weight: Floats, active: Active) -> Candidates:
-        """Of latents [C,h,w] in steps, and how many first_activity counted; a bit's price is price [C] / weight
-        [C,h,w]."""
+    def of(u: Floats, counts: Ints, price: Floats, weight: tuple[Floats, Floats], active: Active) -> Candidates:
+        """Of latents [C,h,w] in steps, and how many first_activity counted.
+
+        A bit's price is price [C] / (weight of the channel [C] · weight of the place [h,w]).
+        """
         return Candidates(*_candidates(u, counts, price, weight, active.places, active.rows))
 
     def nothing(self) -> Floats:
@@ -121,7 +123,7 @@ def first_activity(u: Floats, low: int, high: int, out: Ints) -> Ints:
 
 @njit(cache=KEPT, nogil=True)
 def _candidates(
-    u: Floats, counts: Ints, price: Floats, weight: Floats, active: Ints, rows: Small
+    u: Floats, counts: Ints, price: Floats, weight: tuple[Floats, Floats], active: Ints, rows: Small
 ) -> tuple[Ints, Ints, Small, Floats, Floats]:
     """Fields of Candidates.of."""
     channels, h, w = u.shape
@@ -138,11 +140,12 @@ def _candidates(
                     n += np.uint64(values[x] & _UNSIGNED >= _HALF)
         starts[c + 1] = n
     found, prices = np.empty(n, np.float32), np.empty(n, np.float32)
-    given, weights = u.reshape(-1), weight.reshape(-1)
+    given, weights = u.reshape(-1), weight[1].reshape(-1)
     for c in range(channels):
+        dear, heavy, begin = price[c], weight[0][c], c * h * w
         for i in range(starts[c], starts[c + 1]):
-            place = np.uint64(places[i])
-            found[i], prices[i] = given[place], price[c] / weights[place]
+            found[i] = given[np.uint64(places[i])]
+            prices[i] = dear / (heavy * weights[np.uint64(places[i] - begin)])
     return starts, places[:n], theirs[:n], found, prices
 
 

@@ -28,7 +28,9 @@ def alive(activity: np.ndarray) -> np.ndarray:
     return (activity > 0).repeat(2, 0).repeat(2, 1)
 
 
-def candidates(u: np.ndarray, price: np.ndarray, weight: np.ndarray, activity: np.ndarray) -> Candidates:
+def candidates(
+    u: np.ndarray, price: np.ndarray, weight: tuple[np.ndarray, np.ndarray], activity: np.ndarray
+) -> Candidates:
     counts = first_activity(u, -40, 40, np.empty((SHAPE[1] // 2, SHAPE[2] // 2), np.int64))
     assert np.array_equal(counts, (abs(u) >= 0.5).sum(2))
     return Candidates.of(u, counts, price, weight, Active.of(activity))
@@ -66,7 +68,8 @@ def test_each_index_is_the_cheapest_of_three(limits: tuple[int, int], step: int)
     activity = some_activity(rng)
     active = Active.of(activity)
     numbers = rng.integers(0, TABLES, (SHAPE[0], len(active.places))).astype(np.uint8)
-    price, weight = rng.uniform(0.1, 3, SHAPE[0]).astype(np.float32), rng.uniform(0.5, 2, SHAPE).astype(np.float32)
+    price = rng.uniform(0.1, 3, SHAPE[0]).astype(np.float32)
+    weight = rng.uniform(1, 3, SHAPE[0]).astype(np.float32), rng.uniform(0.5, 2, SHAPE[1:]).astype(np.float32)
     owners = rng.integers(0, 2, (SHAPE[0], 2)).astype(np.uint8)
     rule = Rule(*limits, bits_of(rng), rng.integers(-3, 4, SHAPE[0]))
     some = candidates(u, price, weight, activity)
@@ -74,7 +77,7 @@ def test_each_index_is_the_cheapest_of_three(limits: tuple[int, int], step: int)
     c, y, x = np.unravel_index(some.places, SHAPE)
     assert np.array_equal(some.starts, np.searchsorted(c, np.arange(SHAPE[0] + 1)))
     assert np.array_equal(some.rows, active.rows[y, x]) and np.array_equal(some.values, u[c, y, x])
-    assert np.array_equal(some.prices, price[c] / weight[c, y, x])
+    assert np.array_equal(some.prices, price[c] / (weight[0][c] * weight[1][y, x]))
     out = np.full(len(some.places), 99, np.float32)
     some.choose(rule, numbers, owners, step, out)
     own, table = owners[c, (y + x) % 2], mapped(active, numbers)[c, y, x]
@@ -102,7 +105,9 @@ def test_blocks_that_do_not_pay_are_emptied() -> None:
     active = Active.of(activity)
     numbers = rng.integers(0, TABLES, (SHAPE[0], len(active.places))).astype(np.uint8)
     rule = Rule(-40, 40, bits_of(rng), rng.integers(-3, 4, SHAPE[0]))
-    some = candidates(u, np.full(4, 0.7, np.float32), np.ones(SHAPE, np.float32), activity)
+    some = candidates(
+        u, np.full(4, 0.7, np.float32), (np.ones(4, np.float32), np.ones(SHAPE[1:], np.float32)), activity
+    )
     table = mapped(active, numbers)
     c, y, x = np.unravel_index(some.places, SHAPE)
     indices = np.where(table[c, y, x] > 0, np.rint(some.values), 0)
@@ -121,7 +126,7 @@ def test_blocks_that_do_not_pay_are_emptied() -> None:
     assert 0 < (out > 0).sum() < out.size
     after = Active.of(out)
     left = some.within(active, after)
-    want = candidates(u, np.full(4, 0.7, np.float32), np.ones(SHAPE, np.float32), out)
+    want = candidates(u, np.full(4, 0.7, np.float32), (np.ones(4, np.float32), np.ones(SHAPE[1:], np.float32)), out)
     assert all(np.array_equal(a, b) for a, b in zip(left, want, strict=True)) and len(left.places) < len(some.places)
 
 

@@ -354,7 +354,7 @@ def test_chroma_is_worth_its_share_of_errors() -> None:
     model = QAE(QAEConfig(width=8, filter_width=8)).eval()
     luma, chroma = torch.full((1, 1, 32, 32), 0.5), torch.full((1, 2, 16, 16), 0.5)
     shown = model.encode_advised(pack_yuv420(luma, chroma)[:, :, None], None, 16, None)[0]
-    assert (shown.weight[:, 64:] == CHROMA_WEIGHT * KEY_WORTH).all()
+    assert shown.weight is not None and (shown.weight[0][:, 64:] == CHROMA_WEIGHT * KEY_WORTH).all()
     state = model.decode(shown, None, 16)[1]
     luma, chroma = in_floats((state.luma, state.chroma))
     noisy = luma + 10 / 255, chroma + torch.tensor([10.0, 2.8]).view(1, 2, 1, 1) / 255
@@ -365,7 +365,9 @@ def test_chroma_is_worth_its_share_of_errors() -> None:
         ((noisy[0], chroma), (8.0, 8.0)),
     ):
         advice = Advice(None, torch.ones(1, 1, 4, 4), False, False, before)
-        weight = model.encode_advised(clip, state, 16, advice)[0].weight[0, :, 0, 0]
+        weights = model.encode_advised(clip, state, 16, advice)[0].weight
+        assert weights is not None and weights[1] is advice.weight
+        weight = weights[0][0, :, 0, 0]
         assert (weight[:64] == 1).all()
         torch.testing.assert_close(weight[[64, 80]], torch.tensor(wanted), rtol=0.01, atol=0)
 

@@ -9,7 +9,7 @@ import torch
 from vcodec.backbones.blocks import blocks
 from vcodec.backbones.exact import from_parts
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
-from vcodec.backbones.samples import all_grey, luma_squares, missing_blocks, packed_bytes, squares
+from vcodec.backbones.samples import all_grey, luma_error, missing_blocks, packed_bytes, squares, unpacked
 
 
 def frames(n: int, h: int, w: int) -> list[tuple[np.ndarray, ...]]:
@@ -34,23 +34,45 @@ def test_bytes_become_a_clip(size: tuple[int, int]) -> None:
     assert torch.equal(got, want) and got.stride() == want.stride()
 
 
+@pytest.mark.parametrize("size", [(16, 16), (16, 48), (32, 112)])
+def test_a_clip_becomes_planes(size: tuple[int, int]) -> None:
+    """Bytes as they were given; of what holds other samples, or has another layout, what tensors make of it."""
+    given = frames(2, *size)
+    clip = packed_bytes(given, *size)
+    for one in (clip, clip.contiguous()):
+        luma, chroma = unpacked(one)
+        assert luma.dtype == chroma.dtype == torch.uint8
+        for i, (y, u, v) in enumerate(given):
+            assert np.array_equal(luma[i, 0], y) and np.array_equal(chroma[i], np.stack([u, v]))
+    for place in ((0, 0, 1, 3, 5), (0, 3, 0, 7, 7), (0, 5, 1, 0, 0)):
+        for other in (0.3, -1.0, 2.0, float("nan")):
+            changed = clip.clone()
+            changed[place] = other
+            want = unpack_yuv420(changed[0].transpose(0, 1))
+            assert all(torch.equal(a.nan_to_num(9.0), b.nan_to_num(9.0)) for a, b in zip(unpacked(changed), want))
+    both = clip.repeat(2, 1, 1, 1, 1)[:1].double()
+    assert unpacked(both)[0].dtype == torch.float64
+
+
 def test_what_a_prediction_misses() -> None:
-    """In blocks, and squared, of planes and of a clip's frame; parts of every value are divided alike."""
+    """In blocks, and squared, of planes in samples and bytes; parts and bytes of every value are divided alike."""
     rng = np.random.default_rng(2)
     clip = packed_bytes(frames(2, 64, 1024), 64, 1024)
     planes = unpack_yuv420(clip[:, :, 1])
     every = torch.arange(-(2**15), 2**15, dtype=torch.int16)
     parts = every.view(1, 1, 64, 1024), every[: 2**15].flip(0).view(1, 2, 32, 512)
+    bytes_ = unpacked(clip[:, :, 1:])
     want = blocks(clip[:, :, 1] - pack_yuv420(*(from_parts(p) for p in parts)))
-    assert torch.equal(missing_blocks(planes, parts), want)
+    assert torch.equal(missing_blocks(planes, parts), want) and torch.equal(missing_blocks(bytes_, parts), want)
     shown = [torch.from_numpy(rng.integers(0, 256, p.shape).astype(np.uint8)) for p in planes]
-    for plane, levels in zip(planes, shown, strict=True):
+    for plane, same, levels in zip(planes, bytes_, shown, strict=True):
         want = (plane - levels / 255.0).square()
-        assert torch.equal(squares(plane, levels), want)
-        assert torch.equal(squares(plane.repeat(2, 1, 1, 1), levels.repeat(2, 1, 1, 1)), want.repeat(2, 1, 1, 1))
+        for given in (plane, same):
+            assert torch.equal(squares(given, levels), want)
+            twice = squares(given.repeat(2, 1, 1, 1), levels.repeat(2, 1, 1, 1))
+            assert torch.equal(twice, want.repeat(2, 1, 1, 1))
     want = (clip[:, :4, 1] - pack_yuv420(*(p / 255.0 for p in shown))[:, :4]).square()
-    got = luma_squares(clip[:, :, 1:], shown[0][0, 0].numpy())
-    assert torch.equal(got, want[0]) and got.mean() == want.mean()
+    assert luma_error(clip[:, :, 1:], shown[0][0, 0].numpy()) == pytest.approx(float(want.double().mean()), rel=1e-9)
 
 
 def test_grey_is_grey_all_over() -> None:
@@ -60,3 +82,4 @@ def test_grey_is_grey_all_over() -> None:
     chroma[3] = 0.2
     assert all_grey(chroma).tolist() == [True, False, False, False]
     assert [all_grey(one[None]).tolist() for one in chroma] == [[True], [False], [False], [False]]
+    assert all_grey(chroma.mul(255.0).round().byte()).tolist() == [True, False, False, False]

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.base import Backbone, Grid, Latent, PlaneBackbone
+from vcodec.backbones.base import Backbone, Grid, Latent, Listed, PlaneBackbone
 from vcodec.backbones.base import BytePlanes as Planes
 from vcodec.backbones.color import rgb_from_yuv, yuv_from_rgb
 from vcodec.backbones.layers import pack_yuv420, unpack_yuv420
-from vcodec.backbones.samples import luma_squares, packed_bytes
+from vcodec.backbones.samples import luma_error, packed_bytes
 from vcodec.entropy.tables import SymbolReader, SymbolWriter
 from vcodec.errors import DamagedError, InputError
 from vcodec.evenness import Evenness
@@ -57,8 +57,9 @@ def physical_memory() -> int:
 
 def _missed(clip: Tensor, shown: Tensor | Planes) -> float:
     """Mean squared error of the luma of what a step decodes to, 8-bit levels; clip [1,6,T,H/2,W/2]."""
-    squares = (clip[:, :4] - shown[:, :4]).square() if isinstance(shown, Tensor) else luma_squares(clip, shown[0])
-    return float(squares.mean()) * 255.0**2
+    if not isinstance(shown, Tensor):
+        return luma_error(clip, shown[0]) * 255.0**2
+    return float((clip[:, :4] - shown[:, :4]).square().mean()) * 255.0**2
 
 
 class Codec:
@@ -292,7 +293,12 @@ class Codec:
             plan = self.entropy.choose(latent.values, latent.side, latent.weight, self.quantizer, memory, k, fine)
             if not self.backbone.closed_loop:
                 return plan, None, after
-            shown, after = decode(Latent(plan.hat, plan.side, None, latent.scratch), inner, k)
+            levels = getattr(plan, "levels", None)  # as a list, where that is at hand
+            if levels is None:
+                sent = Latent(plan.hat, plan.side, None, latent.scratch)
+            else:
+                sent = Listed(levels, plan.side, self.device, latent.scratch)
+            shown, after = decode(sent, inner, k)
             if looks == 0:
                 return plan, shown, after
             latent.values, looks = self.backbone.corrected(clip, latent, plan.hat, shown), looks - 1

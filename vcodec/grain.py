@@ -19,4 +19,7 @@ RANGE = 255  # largest vector component, quarter samples
 
 def rounded(vectors: npt.NDArray[np.int64], grain: int) -> npt.NDArray[np.int64]:
     """Vectors in quarter samples, in grains."""
-    return ((vectors + (1 << grain >> 1)) >> grain).clip(-(RANGE >> grain), RANGE >> grain)
+    found: npt.NDArray[np.int64] = vectors + (1 << grain >> 1)
+    found >>= grain
+    np.maximum(found, -(RANGE >> grain), out=found)
+    return np.minimum(found, RANGE >> grain, out=found)

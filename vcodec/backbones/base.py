@@ -51,21 +51,21 @@ class Latent:
 
     values: float [B,L,t,h,w], to be quantized.
     side: integer maps [B,c,h',w'] that travel exactly (motion, thumbnails), by name.
-    weight: [1,L,1,1], what a squared error of each channel weighs in distortion (None: 1).
+    weight: what a squared error weighs in distortion (None: 1), of a channel [1,L,1,1] times of a place [1,1,h,w].
     scratch: what encode computed and decode would compute again (never needed, never coded).
     """
 
     values: Tensor
     side: dict[str, Tensor] = field(default_factory=dict)
-    weight: Tensor | None = None
+    weight: tuple[Tensor, Tensor] | None = None
     scratch: Any = None
 
 
 class Listed(Latent):
-    """Of one step, as it was read: a list of what is not 0, and values only where they are asked for."""
+    """Of one step, as it is read: a list of what is not 0, and values only where they are asked for."""
 
-    def __init__(self, spots: Spots, side: dict[str, Tensor], device: torch.device) -> None:
-        self.spots, self.side, self.weight, self.scratch, self._device = spots, side, None, None, device
+    def __init__(self, spots: Spots, side: dict[str, Tensor], device: torch.device, scratch: Any = None) -> None:
+        self.spots, self.side, self.weight, self.scratch, self._device = spots, side, None, scratch, device
 
     @cached_property
     def values(self) -> Tensor:  # type: ignore[override]

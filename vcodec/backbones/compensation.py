@@ -14,7 +14,7 @@ is rounded once, and so is what each neighbour adds.  Floats, as training has th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vcodec import helper
-from vcodec.backbones.compiled import overlapped
+from vcodec.backbones.compiled import Weights, overlapped
 from vcodec.backbones.exact import PARTS
 
 __all__ = ["CHROMA_TAPS", "LUMA_TAPS", "MARGIN", "OVERLAP", "SHARES", "clamped", "compensate"]
@@ -97,9 +97,14 @@ def _overlapped_bytes(planes: Sequence[Tensor], vectors: Tensor, source: Tensor,
     given = [np.ascontiguousarray(plane.numpy()) for plane in planes]
     out = torch.empty(given[0].shape, dtype=torch.int16)
     maps = vectors.contiguous().numpy(), source.contiguous().numpy()
-    shares = SHARES[taps.shape[1]].short().numpy()
-    overlapped(given, *maps, taps.short().numpy(), shares, out.numpy())
+    overlapped(given, *maps, _weights(taps.shape[1]), out.numpy())
     return out
+
+
+@cache
+def _weights(block: int) -> Weights:
+    taps = LUMA_TAPS if block == LUMA_TAPS.shape[1] else CHROMA_TAPS
+    return Weights.of(taps.short().numpy(), SHARES[block].short().numpy())
 
 
 class _Samples(NamedTuple):

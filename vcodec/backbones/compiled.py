@@ -8,6 +8,7 @@ Python's lock while a loop runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from vcodec.backbones.instructions import LANES
 from vcodec.backbones.patches import add_shares, moved, put
 from vcodec.loops import KEPT
 
-__all__ = ["overlapped"]
+__all__ = ["Weights", "overlapped"]
 
 Bytes = npt.NDArray[np.uint8]
 Signed = npt.NDArray[np.int8]
@@ -163,6 +164,20 @@ def _overlap(
                 x += 1
 
 
+class Weights(NamedTuple):
+    """Of one size of blocks: taps of filters as bytes and as shorts, flat; shares of neighbours (see _shares)."""
+
+    taps: Signed
+    shorts: Shorts
+    shares: Shorts
+    block: int
+
+    @staticmethod
+    def of(taps: Shorts, upper: Shorts) -> Weights:
+        """taps [phases,block] over 64; upper [block/2,block] over 64: weights of the block above."""
+        return Weights(taps.astype(np.int8).reshape(-1), taps.reshape(-1), _shares(upper), taps.shape[1])
+
+
 def _shares(upper: Shorts) -> Shorts:
     """What blocks to the left and right, above and below weigh, over 2¹⁵: flat, of four patches.
 
@@ -174,13 +189,12 @@ def _shares(upper: Shorts) -> Shorts:
     return (np.stack([np.tile(side, LANES // len(left)) for side in sides]) << 9).reshape(-1)
 
 
-def overlapped(planes: Sequence[Bytes], vectors: Ints, source: Ints, taps: Shorts, upper: Shorts, out: Shorts) -> None:
-    """Blocks of references [B,n,H,W], each by its vector [B,2,h,w] in 1/len(taps) samples: out [B,n,H,W].
+def overlapped(planes: Sequence[Bytes], vectors: Ints, source: Ints, weights: Weights, out: Shorts) -> None:
+    """Blocks of references [B,n,H,W], each by its vector [B,2,h,w], in as many parts of a sample as there are phases:
+    out [B,n,H,W].
 
-    source [B,h,w]: which reference; taps [phases,block] over 64; upper [block/2,block] over 64: weights of the block
-    above.  n is LANES // block: 1 for luma, 2 for chroma.
+    source [B,h,w]: which reference.  n is LANES // block: 1 for luma, 2 for chroma.
     """
     begins = np.array([plane.ctypes.data - planes[0].ctypes.data for plane in planes])
-    filters = taps.astype(np.int8).reshape(-1), taps.reshape(-1)
-    sizes = (_EIGHT, _FOUR) if taps.shape[1] == len(_EIGHT) else (_FOUR, _TWO)
-    _overlap(planes[0].reshape(-1), begins, vectors, source, *filters, _shares(upper), out, *sizes)
+    sizes = (_EIGHT, _FOUR) if weights.block == len(_EIGHT) else (_FOUR, _TWO)
+    _overlap(planes[0].reshape(-1), begins, vectors, source, weights.taps, weights.shorts, weights.shares, out, *sizes)

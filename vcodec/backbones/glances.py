@@ -11,6 +11,7 @@ from vcodec.loops import KEPT
 __all__ = ["relit", "texture"]
 
 Bytes = npt.NDArray[np.uint8]
+_NONE, _TOP = np.float32(0.0), np.float32(255.0)
 _LIGHT = 0.9  # of the difference between two frames is left without that of their means, where light has changed
 _LITTLE = 0.09  # of that difference: means that differ by no more leave over 0.9 of it
 
@@ -38,12 +39,22 @@ def _changed(now: Bytes, last: Bytes) -> float:
     return float(change) if left < _LIGHT * size else 0.0
 
 
+@njit(cache=KEPT, nogil=True)
+def _lit(plane: Bytes, change: np.float32, out: Bytes) -> None:
+    """A flat plane, darker by so much."""
+    for i in range(len(plane)):
+        level = np.rint(np.float32(plane[i]) - change)
+        out[i] = np.uint8(np.int32(min(max(level, _NONE), _TOP)))
+
+
 def relit(now: Bytes, last: Bytes) -> tuple[Bytes, bool]:
     """A plane [H,W] in the light of the last one, and whether that is another."""
     change = _changed(now, last)
     if not change:
         return now, False
-    return np.clip(np.rint(now - np.float32(change)), 0, 255).astype(np.uint8), True
+    out = np.empty_like(now)
+    _lit(now.reshape(-1), np.float32(change), out.reshape(-1))
+    return out, True
 
 
 @njit(cache=KEPT, nogil=True)

@@ -55,6 +55,21 @@ def _round(values: npt.NDArray[np.float32], out: Bytes) -> None:
         out[i] = np.uint8(np.int32(np.rint(min(max(values[i] * _TOP, _NONE), _TOP))))
 
 
+@njit(cache=KEPT, nogil=True)
+def _widened(plane: Bytes, before: int, after: int) -> Bytes:
+    """A plane [H,W] with so many samples more on its sides, edges repeated."""
+    h, w = plane.shape
+    out = np.empty((before + h + after, before + w + after), np.uint8)
+    for y in range(h):
+        given, line = plane[y], out[before + y]
+        line[:before], line[before : before + w], line[before + w :] = given[0], given, given[w - 1]
+    for y in range(before):
+        out[y] = out[before]
+    for y in range(before + h, len(out)):
+        out[y] = out[before + h - 1]
+    return out
+
+
 class Reference(NamedTuple):
     """A luma plane in 8-bit levels, interpolated at every quarter sample or at none: what the search reads.
 
@@ -67,7 +82,7 @@ class Reference(NamedTuple):
     def of(luma: Tensor) -> Reference:
         """luma [1,1,H,W], in 0..1 or bytes."""
         plane = levels(luma)[0, 0]
-        wide = np.pad(plane, ((costs.PAD + 3, costs.PAD + 4),) * 2, mode="edge")
+        wide = _widened(plane, costs.PAD + 3, costs.PAD + 4)
         phases = np.empty((16, *(n + 2 * costs.PAD for n in plane.shape)), np.uint8)
         rows, taps = phases.shape[1], LUMA_TAPS.numpy()
         upper = helper.begun(lambda: interpolate(wide, taps, phases, 0, rows // 2))
@@ -78,7 +93,7 @@ class Reference(NamedTuple):
     @staticmethod
     def whole(luma: Bytes) -> Reference:
         """luma [H,W], for vectors of whole samples only."""
-        return Reference(np.pad(luma, costs.PAD, mode="edge")[None])
+        return Reference(_widened(luma, costs.PAD, costs.PAD)[None])
 
 
 def neighbours(coarse: Tensor) -> Tensor:
@@ -223,6 +238,5 @@ def search(
     measure = unit, settling.CODING * price
     softening.choose_sources(now, ref.phases, coarse, matching.VECTORS * price, measure)
     choice = np.zeros([2 * n for n in sums.shape], np.int64)
-    quadrants.choose(now, (ref.phases, other), coarse, price, choice)
-    quadrants.reconsider(now, (ref.phases, other), coarse, OVERLAP.numpy(), price, unit, choice)
+    quadrants.choose(now, (ref.phases, other), coarse, OVERLAP.numpy(), price, unit, choice)
     return torch.from_numpy(coarse)[None].to(cur.device), torch.from_numpy(choice)[None].to(cur.device), grain

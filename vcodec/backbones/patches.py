@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from vcodec.backbones.instructions import BYTES, HERE, INT, LANES, PLAIN, ROWS, SUMS, Operations, constant, order
-from vcodec.products import everywhere, in_pairs
+from vcodec.products import in_pairs, spread
 from vcodec.sources import BLURRED, SOFT
 
 __all__ = ["TAPS", "add_shares", "add_shares_plainly", "moved", "moved_plainly", "put", "put_blurred", "put_soft"]
@@ -129,7 +129,8 @@ class _Move:
 
     def _shorts(self, phase: Any) -> list[Any]:
         first, code = self._first(phase), self._code
-        return [everywhere(self._builder, code.loaded(7, code.on(first, t), INT)) for t in range(0, self._size, 2)]
+        pairs = (code.loaded(7, code.on(first, t), INT) for t in range(0, self._size, 2))
+        return [self._builder.bitcast(spread(self._builder, pair, LANES), ROWS) for pair in pairs]
 
     def _first(self, phase: Any) -> Any:
         return self._builder.mul(phase, ir.Constant(phase.type, self._size))

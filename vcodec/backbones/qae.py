@@ -39,7 +39,7 @@ from vcodec.backbones.exact import as_parts, from_parts
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.pictures import Pictures
-from vcodec.backbones.samples import all_grey, compiled, in_floats, missing_blocks, packed_bytes, squares
+from vcodec.backbones.samples import all_grey, compiled, in_floats, missing_blocks, packed_bytes, squares, unpacked
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
@@ -286,7 +286,7 @@ class QAE(PlaneBackbone):
         looks = (advice.lighter or state.scene, advice.lit or state.scene)
         for i, looked_at in enumerate(looks[: len(known)]):
             if looked_at:
-                light[:, i : i + 1] = fitted(planes, [in_floats(known[i])], worth)
+                light[:, i : i + 1] = fitted(in_floats(planes), [in_floats(known[i])], worth)
         last, _ = weighted(*known[0], light[:, 0])
         reference = motion.Reference.of(last)
         beside = weighted(*known[1], light[:, 1])[0] if len(known) > 1 else None
@@ -320,7 +320,7 @@ class QAE(PlaneBackbone):
         return [QAEState(*scene, None, scene, True) for scene in planes]
 
     def look_ahead(self, clip: Tensor, seen: Seen | None, k: int) -> tuple[list[Advice], Seen]:
-        return look_ahead(*unpack_yuv420(clip[0].transpose(0, 1)), seen, k)
+        return look_ahead(*unpacked(clip), seen, k)
 
     def encode(self, clip: Tensor, state: QAEState | None, k: int) -> tuple[Latent, QAEState | None]:
         return self.encode_advised(clip, state, k, None)
@@ -329,18 +329,20 @@ class QAE(PlaneBackbone):
         self, clip: Tensor, state: QAEState | None, k: int, advice: Advice | None
     ) -> tuple[Latent, QAEState | None]:
         advice = advice or Advice(None, self.weight.new_ones(1, 1, 1, 1))
-        luma, chroma = planes = advice.now or unpack_yuv420(clip[:, :, 0])
+        planes = advice.now or unpack_yuv420(clip[:, :, 0])
         if state is None:
+            luma, chroma = in_floats(planes)
             offsets = self.offsets(luma, chroma)
             side = {"thumbnail": self.thumbnail(luma, chroma, offsets), "offsets": offsets}
         else:
             side = self._moved(planes, state, advice, k)
-        side["grey"] = all_grey(chroma)
+        side["grey"] = all_grey(planes[1])
         p = self.predict(side, state, k)
-        values = self.analyse(clip[:, :, 0], p, missing_blocks(planes, p.planes) if compiled(luma) else None)
-        values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
+        values = self.analyse(clip[:, :, 0], p, missing_blocks(planes, p.planes) if compiled(clip) else None)
+        if side["grey"].any():
+            values[:, 64:] *= ~side["grey"].view(-1, 1, 1, 1)
         worth = KEY_WORTH if state is None else 1.0
-        weight = self._balance(state, advice) * worth * advice.weight
+        weight = self._balance(state, advice) * worth, advice.weight
         return Latent(values[:, :, None], side, weight, p), state
 
     def quality(self, advice: Advice | None) -> Quality:

@@ -1,11 +1,13 @@
 """Bytes and samples in 0..1, compiled for this CPU: one pass over a picture where tensors take several.
 
-Each does to a sample, in 32-bit floats, what the operations of tensors would, in their order: the same bits.
+Each does to a sample, in 32-bit floats, what the operations of tensors would, in their order: the same bits.  Planes of
+a source may be bytes, or samples that need not be 255ths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +16,29 @@ from numba import njit
 from torch import Tensor
 
 from vcodec.backbones.exact import GREY, WHITE
+from vcodec.backbones.layers import unpack_yuv420
 from vcodec.loops import KEPT
 
-__all__ = ["all_grey", "compiled", "in_floats", "luma_squares", "missing_blocks", "packed_bytes", "squares"]
+__all__ = ["all_grey", "compiled", "in_floats", "luma_error", "missing_blocks", "packed_bytes", "squares", "unpacked"]
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Shorts = npt.NDArray[np.int16]
-_LEVELS, _PARTS = np.float32(255.0), np.float32(WHITE)
+Share = tuple[np.float32, np.float32]
+_LEVELS, _NONE = np.float32(255.0), np.float32(0.0)
+
+
+def _share(white: int) -> Share:
+    """1 / white in two parts, the first in 12 bits or so.
+
+    Times both, added, an integer of 16 bits comes to what division gives, to the last bit; a test tries all.
+    """
+    scale = 2.0 ** (white.bit_length() + 12)
+    first = np.float32(round(scale / white) / scale)
+    return first, np.float32(1.0 / white - float(first))
+
+
+_OF_LEVELS, _OF_PARTS, _OF_SAMPLES = _share(255), _share(WHITE), _share(1)
 
 
 def compiled(pictures: Tensor) -> bool:
@@ -30,14 +47,16 @@ def compiled(pictures: Tensor) -> bool:
 
 
 def in_floats(planes: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Bytes -> samples in 0..1, in tensors."""
-    return planes[0] / 255.0, planes[1] / 255.0
+    """Bytes -> samples in 0..1, in tensors; what are samples stays."""
+    luma, chroma = (plane if plane.is_floating_point() else plane / 255.0 for plane in planes)
+    return luma, chroma
 
 
 def all_grey(chroma: Tensor) -> Tensor:
-    """Whether all of chroma [B,2,h,w] in 0..1 is GREY [B]; its first row mostly tells that it is not."""
+    """Whether all of chroma [B,2,h,w], in 0..1 or bytes, is GREY [B]; its first row mostly tells that it is not."""
     for part in (chroma[:, :, :1], chroma):
-        grey: Tensor = (part.mul(255.0).round() == GREY).flatten(1).all(1)
+        levels = part.mul(255.0).round() if part.is_floating_point() else part
+        grey: Tensor = (levels == GREY).flatten(1).all(1)
         if not grey.any():
             break
     return grey
@@ -78,14 +97,57 @@ def packed_bytes(frames: Sequence[tuple[Bytes, ...]], height: int, width: int) -
     return clip.transpose(0, 1)[None]
 
 
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _byte(sample: np.float32) -> np.uint8:
+    return np.uint8(np.int32(np.rint(min(max(sample * _LEVELS, _NONE), _LEVELS))))
+
+
+@njit(cache=KEPT, nogil=True, forceinline=True)
+def _sample(value: Any, share: Share) -> np.float32:
+    """A value, of which 1 is such a share."""
+    return np.float32(value) * share[0] + np.float32(value) * share[1]
+
+
 @njit(cache=KEPT, nogil=True)
-def _missing(plane: Floats, parts: Shorts, block: int, out: Floats) -> None:
+def _unpacked(frame: Floats, luma: Bytes, chroma: Bytes) -> bool:
+    """A frame [6,h,w] of a clip -> planes [2h,2w] and [2,h,w]; whether that is all it holds."""
+    others = 0
+    for row in range(frame.shape[1]):
+        for down in range(2):
+            first, second, line = frame[2 * down, row], frame[2 * down + 1, row], luma[2 * row + down]
+            some = np.int32(0)
+            for x in range(len(first)):
+                one, two = _byte(first[x]), _byte(second[x])
+                line[2 * x], line[2 * x + 1] = one, two
+                some += np.int32(_sample(one, _OF_LEVELS) != first[x]) + np.int32(_sample(two, _OF_LEVELS) != second[x])
+            given, line, more = frame[4 + down, row], chroma[down, row], np.int32(0)
+            for x in range(len(given)):
+                line[x] = _byte(given[x])
+                more += np.int32(_sample(line[x], _OF_LEVELS) != given[x])
+            others += int(some + more)
+    return others == 0
+
+
+def unpacked(clip: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes [T,1,H,W] and [T,2,H/2,W/2] of a clip [1,6,T,H/2,W/2]: bytes where that is all it holds, else samples."""
+    _, _, count, h, w = clip.shape
+    if compiled(clip) and clip.dtype == torch.float32:
+        luma = torch.empty(count, 1, 2 * h, 2 * w, dtype=torch.uint8)
+        chroma = torch.empty(count, 2, h, w, dtype=torch.uint8)
+        frames = (frame.contiguous().numpy() for frame in clip[0].transpose(0, 1))
+        if all(_unpacked(f, y.numpy(), c.numpy()) for f, y, c in zip(frames, luma[:, 0], chroma, strict=True)):
+            return luma, chroma
+    return unpack_yuv420(clip[0].transpose(0, 1))
+
+
+@njit(cache=KEPT, nogil=True)
+def _missing(plane: Floats | Bytes, share: Share, parts: Shorts, block: int, out: Floats) -> None:
     """A plane [H,W] less its prediction, by the samples of blocks: out [block²,H/block,W/block]."""
     missed = np.empty(plane.shape[1], np.float32)
     for y in range(len(plane)):
         given, predicted = plane[y], parts[y]
         for x in range(len(missed)):
-            missed[x] = given[x] - np.float32(predicted[x]) / _PARTS
+            missed[x] = _sample(given[x], share) - _sample(predicted[x], _OF_PARTS)
         for c in range(block):
             goal = out[y % block * block + c, y // block]
             if block == 8:
@@ -96,6 +158,11 @@ def _missing(plane: Floats, parts: Shorts, block: int, out: Floats) -> None:
                     goal[x] = missed[4 * x + c]
 
 
+def _array(plane: Tensor) -> tuple[Floats | Bytes, Share]:
+    """A plane, and what share of a sample 1 is in it."""
+    return plane.contiguous().numpy(), _OF_SAMPLES if plane.is_floating_point() else _OF_LEVELS
+
+
 def missing_blocks(planes: tuple[Tensor, Tensor], parts: tuple[Tensor, Tensor]) -> Tensor:
     """Blocks [1,96,H/8,W/8] of what a frame's prediction, int16 in parts of a level, misses of it."""
     (luma, chroma), (y, (u, v)) = planes, (parts[0][0, 0], parts[1][0])
@@ -103,43 +170,43 @@ def missing_blocks(planes: tuple[Tensor, Tensor], parts: tuple[Tensor, Tensor]) 
     blocks, first = out[0].numpy(), 0
     for plane, part, block in ((luma[0, 0], y, 8), (chroma[0, 0], u, 4), (chroma[0, 1], v, 4)):
         goal = blocks[first : first + block * block]
-        _missing(plane.contiguous().numpy(), part.contiguous().numpy(), block, goal)
+        _missing(*_array(plane), part.contiguous().numpy(), block, goal)
         first += block * block
     return out
 
 
 @njit(cache=KEPT, nogil=True)
-def _squares(plane: Floats, levels: Bytes, out: Floats) -> None:
+def _squares(plane: Floats | Bytes, share: Share, levels: Bytes, out: Floats) -> None:
     for y in range(len(plane)):
         given, shown, goal = plane[y], levels[y], out[y]
         for x in range(len(goal)):
-            off = given[x] - np.float32(shown[x]) / _LEVELS
-            goal[x] = off * off
-
-
-@njit(cache=KEPT, nogil=True)
-def _luma_squares(phase: Floats, levels: Bytes, first: int, out: Floats) -> None:
-    """As _squares of every other byte of every other row, levels [H,W], from ``first`` on in a row."""
-    for y in range(len(phase)):
-        given, shown, goal = phase[y], levels[2 * y, first:], out[y]
-        for x in range(len(goal)):
-            off = given[x] - np.float32(shown[2 * x]) / _LEVELS
+            off = _sample(given[x], share) - _sample(shown[x], _OF_LEVELS)
             goal[x] = off * off
 
 
 def squares(planes: Tensor, levels: Tensor) -> Tensor:
-    """Squared differences [B,n,H,W] of samples and bytes."""
+    """Squared differences [B,n,H,W] of planes and bytes, 1 being white."""
     if not compiled(levels):
-        return (planes - levels / 255.0).square()
+        return (in_floats((planes, planes))[0] - levels / 255.0).square()
     out = torch.empty(levels.shape)
     for plane, shown, goal in zip(planes[0], levels[0], out[0], strict=True):
-        _squares(plane.contiguous().numpy(), shown.contiguous().numpy(), goal.numpy())
+        _squares(*_array(plane), shown.contiguous().numpy(), goal.numpy())
     return out
 
 
-def luma_squares(clip: Tensor, luma: Bytes) -> Tensor:
-    """Squared differences [4,H/2,W/2] of the luma of a clip's only frame [1,6,1,H/2,W/2] and bytes [H,W]."""
-    out = torch.empty(4, *clip.shape[3:])
-    for i, goal in enumerate(out):
-        _luma_squares(clip[0, i, 0].cpu().contiguous().numpy(), luma[i // 2 :], i % 2, goal.numpy())
-    return out
+@njit(cache=KEPT, nogil=True)
+def _error(phase: Floats, levels: Bytes, first: int, sums: npt.NDArray[np.float64]) -> None:
+    """Add squared differences from every other byte of every other row, levels [H,W], from ``first`` on in a row."""
+    for y in range(len(phase)):
+        given, shown = phase[y], levels[2 * y, first:]
+        for x in range(len(given)):
+            off = given[x] - _sample(shown[2 * x], _OF_LEVELS)
+            sums[x] += np.float64(off * off)
+
+
+def luma_error(clip: Tensor, luma: Bytes) -> float:
+    """Mean squared difference of the luma of a clip's only frame [1,6,1,H/2,W/2] from bytes [H,W], 1 being white."""
+    sums = np.zeros(clip.shape[4])
+    for i in range(4):
+        _error(clip[0, i, 0].cpu().contiguous().numpy(), luma[i // 2 :], i % 2, sums)
+    return float(sums.sum() / luma.size)

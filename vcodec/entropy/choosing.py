@@ -53,9 +53,11 @@ class Candidates(NamedTuple):
     prices: Floats
 
     @staticmethod
-    def of(u: Floats, counts: Ints, price: Floats, weight: Floats, active: Active) -> Candidates:
-        """Of latents [C,h,w] in steps, and how many first_activity counted; a bit's price is price [C] / weight
-        [C,h,w]."""
+    def of(u: Floats, counts: Ints, price: Floats, weight: tuple[Floats, Floats], active: Active) -> Candidates:
+        """Of latents [C,h,w] in steps, and how many first_activity counted.
+
+        A bit's price is price [C] / (weight of the channel [C] · weight of the place [h,w]).
+        """
         return Candidates(*_candidates(u, counts, price, weight, active.places, active.rows))
 
     def nothing(self) -> Floats:
@@ -94,36 +96,26 @@ def _bit_length(total: int) -> int:
 
 
 @njit(cache=KEPT, nogil=True)
-def _some(bits: Small) -> int:
-    """How many of a row of floats, as they lie in memory, are 0.5 or more in magnitude: in vectors, as most are not."""
-    count = np.int32(0)
-    for value in bits:
-        count += np.int32(value & _UNSIGNED >= _HALF)
-    return int(count)
-
-
-@njit(cache=KEPT, nogil=True)
 def first_activity(u: Floats, low: int, high: int, out: Ints) -> Ints:
     """First guess of the activity out [h/2,w/2]: below 0.7 of a step nothing is worth sending.
 
     Gives how many latents of each row [C,h] are nearest to another level than 0.
     """
     channels, h, w = u.shape
-    total, bits, counts = np.empty(w, np.int32), u.view(np.int32), np.empty((channels, h), np.int64)
-    most, least = np.float32(high), np.float32(-low)
+    total, counts = np.empty(w, np.int32), np.empty((channels, h), np.int64)
+    values, bits = u.reshape(-1), u.reshape(-1).view(np.int32)
+    least, most = np.float32(low), np.float32(high)
     for row in range(h // 2):
         total[:] = 0
         for c in range(channels):
             for y in range(2 * row, 2 * row + 2):
-                counts[c, y] = _some(bits[c, y])
-                if counts[c, y] == 0:
-                    continue
-                values = u[c, y]
+                first, count = (c * h + y) * w, np.int32(0)
                 for x in range(w):
-                    value = values[x]
-                    size, top = np.rint(abs(value) - np.float32(0.2)), most if value > 0 else least
-                    size = size if size > 0 else np.float32(0.0)
-                    total[x] += np.int32(size if size < top else top)
+                    count += np.int32(bits[first + x] & _UNSIGNED >= _HALF)
+                counts[c, y] = count
+                for x in range(w if count else 0):
+                    size = np.rint(abs(min(max(values[first + x], least), most)) - np.float32(0.2))
+                    total[x] += np.int32(max(size, np.float32(0.0)))
         for x in range(w // 2):
             out[row, x] = _bit_length(total[2 * x] + total[2 * x + 1])
     return counts
@@ -131,7 +123,7 @@ def first_activity(u: Floats, low: int, high: int, out: Ints) -> Ints:
 
 @njit(cache=KEPT, nogil=True)
 def _candidates(
-    u: Floats, counts: Ints, price: Floats, weight: Floats, active: Ints, rows: Small
+    u: Floats, counts: Ints, price: Floats, weight: tuple[Floats, Floats], active: Ints, rows: Small
 ) -> tuple[Ints, Ints, Small, Floats, Floats]:
     """Fields of Candidates.of."""
     channels, h, w = u.shape
@@ -148,11 +140,12 @@ def _candidates(
                     n += np.uint64(values[x] & _UNSIGNED >= _HALF)
         starts[c + 1] = n
     found, prices = np.empty(n, np.float32), np.empty(n, np.float32)
-    given, weights = u.reshape(-1), weight.reshape(-1)
+    given, weights = u.reshape(-1), weight[1].reshape(-1)
     for c in range(channels):
+        dear, heavy, begin = price[c], weight[0][c], c * h * w
         for i in range(starts[c], starts[c + 1]):
-            place = np.uint64(places[i])
-            found[i], prices[i] = given[place], price[c] / weights[place]
+            found[i] = given[np.uint64(places[i])]
+            prices[i] = dear / (heavy * weights[np.uint64(places[i] - begin)])
     return starts, places[:n], theirs[:n], found, prices
 
 

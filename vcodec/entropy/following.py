@@ -41,13 +41,21 @@ class Following(NamedTuple):
     def after(self, coded: Coded, strength: int) -> Following:
         """Once a frame was coded; strength: so many symbols are what the model's own tables count."""
         start = self.tables.start
-        counts = self.counts - (self.counts >> _FADING)
+        counts = np.empty_like(self.counts)
+        _fade(self.counts.reshape(-1), counts.reshape(-1))
         if coded:
             rows, symbols = (np.concatenate(some) for some in zip(*coded, strict=True))
             _count(rows, symbols, counts)
         moved = np.empty_like(start.rows), np.empty_like(start.cumulative), np.empty_like(start.likeliest)
         _blend(start.rows, start.cumulative, start.likeliest, counts, strength * _UNIT, *moved)
         return Following(counts, start.moved(*moved))
+
+
+@njit(cache=KEPT, nogil=True)
+def _fade(counts: Ints, out: Ints) -> None:
+    """What is left of counts a frame later."""
+    for i in range(len(counts)):
+        out[i] = counts[i] - (counts[i] >> _FADING)
 
 
 @njit(cache=KEPT, nogil=True)

@@ -97,14 +97,14 @@ class Quantizer(Protocol):
 class _Wish:
     """What the encoder would like to send.
 
-    scaled [C,h,w]: latents in steps; price [C] / weight [C,h,w]: λ in squared steps a bit.
+    scaled [C,h,w]: latents in steps; price [C] / (weight [C] · weight [h,w]): λ in squared steps a bit.
     """
 
     scaled: Floats
     low: int
     high: int
     price: Floats
-    weight: Floats
+    weight: tuple[Floats, Floats]
 
 
 class Plan(NamedTuple):
@@ -183,19 +183,24 @@ class FrameEntropy:
         self,
         values: Tensor,
         side: dict[str, Tensor],
-        weight: Tensor | None,
+        weight: tuple[Tensor, Tensor] | None,
         quantizer: Quantizer,
         state: FrameState | None,
         k: int,
         fine: int,
     ) -> Plan:
-        """Decide what is sent of a frame's latent [1,C,1,h,w] and its side information."""
+        """Decide what is sent of a frame's latent [1,C,1,h,w] and its side information.
+
+        weight: what squared error weighs, of channels [1,C,1,1] times of places [1,1,h,w], or of all of them [1,1,1,1].
+        """
         at = self._place(quantizer, state, k)
         step = quantizer.step(at.level, at.kind, fine)
         price = _PRICED * LAMBDA * (step_at(k, fine) / step).square()
         scaled = quantizer.scaled(values[:, :, 0], at.level, at.kind, at.phase, fine)
-        weights = torch.ones_like(scaled) if weight is None else weight.expand_as(scaled)
-        wish = _Wish(_array(scaled), *quantizer.bounds(k), _array(price)[:, 0, 0], _array(weights))
+        channels, places = (torch.ones_like(price), torch.ones(1, 1, 1, 1)) if weight is None else weight
+        where = _array(places.expand(1, 1, *scaled.shape[2:]))[0]
+        weights = _array(channels)[:, 0, 0], where
+        wish = _Wish(_array(scaled), *quantizer.bounds(k), _array(price)[:, 0, 0], weights)
         chosen = self._choose(wish, state, self._rough(side, scaled.shape), k)
         act = chosen.activity[None]
         coarse = (

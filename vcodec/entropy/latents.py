@@ -227,7 +227,7 @@ class LatentEntropy:
         self,
         values: Tensor,
         side: dict[str, Tensor],
-        weight: Tensor | None,
+        weight: tuple[Tensor, Tensor] | None,
         quantizer: Quantizer,
         state: LatentMemory | None,
         k: int,

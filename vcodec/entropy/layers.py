@@ -104,7 +104,7 @@ class LayerEntropy:
         self,
         values: Tensor,
         side: dict[str, Tensor],
-        weight: Tensor | None,
+        weight: tuple[Tensor, Tensor] | None,
         quantizer: Any,
         state: None,
         k: int,

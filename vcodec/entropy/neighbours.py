@@ -136,7 +136,7 @@ class NeighbourEntropy:
         self,
         values: Tensor,
         side: dict[str, Tensor],
-        weight: Tensor | None,
+        weight: tuple[Tensor, Tensor] | None,
         quantizer: Quantizer,
         state: NeighbourState | None,
         k: int,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ def only_coding() -> None:
     if "torch" in sys.modules or "numba" in sys.modules:
         return
     _alone = True
+    # numpy's own threads would wait in a loop, for work that never comes
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in _LATER:
         sys.modules[name] = _Later(name)
 
@@ -54,6 +57,8 @@ def load_libraries() -> None:
             # as before the first call of a compiled loop: numba's own library
             cpu_target.typing_context.refresh()
             cpu_target.target_context.refresh()
+    if _alone:
+        gc.freeze()  # what was loaded stays: no later collection looks at it
 
 
 def whole_torch() -> None:

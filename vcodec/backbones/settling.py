@@ -24,7 +24,7 @@ Sums = npt.NDArray[np.float64]
 
 _HALVED = 16  # rows of blocks: from there on halves of a frame are settled beside each other
 _SEAM = 4  # rows on each side of where they meet
-_HOPE = 1.003  # times the least cost: what a short look at another grain may find, and it still be tried
+_HOPE = 1.0  # times the least cost: what a short look at another grain may find, and it still be tried
 CODING = 0.4  # of the price of a bit, for what coding costs beside vectors; by measurement
 
 

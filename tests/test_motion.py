@@ -149,10 +149,11 @@ def test_another_grain_is_hoped_for_where_it_may_cost_less() -> None:
     best[1] = 4  # by whole samples: as well said in a coarser grain
     nowhere, unit = costs.nowhere(best), unit_of(10.0)
     cost = settling.settled(now, planes, best, nowhere, 4.0, 0, unit, 2, 2, costs.room_for_notes(24))
-    for share, hoped in ((2.0, True), (0.01, False)):
+    for share, finer, hoped in ((2.0, False, True), (2.0, True, True), (0.01, True, False)):
         other = best.copy()
         assert (
-            settling.hoped(now, planes, other, nowhere, 4.0, 2, unit, share * cost, costs.room_for_notes(24)) == hoped
+            settling.hoped(now, planes, other, nowhere, 4.0, 2, unit, share * cost, costs.room_for_notes(24), finer)
+            == hoped
         )
         assert not (other % 4).any()
 

@@ -193,7 +193,7 @@ def _matched(now: Bytes, planes: Bytes, known: Ints, past: Ints | None, price: f
         while grain + way in GRAINS:
             next_to = grain + way
             other = rounded(best, next_to) << next_to
-            if not settling.hoped(now, planes, other, before(next_to), price, next_to, unit, least, noted):
+            if not settling.hoped(now, planes, other, before(next_to), price, next_to, unit, least, noted, way < 0):
                 break
             found = settled(other, next_to, 1)
             if found.sum() > least.sum() or (found.sum() == least.sum() and way < 0):

@@ -39,7 +39,7 @@ from vcodec.backbones.exact import as_parts, from_parts
 from vcodec.backbones.layers import Stack, block_basis, pack_yuv420, unpack_yuv420
 from vcodec.backbones.lookahead import Advice, Seen, look_ahead, rough_motion
 from vcodec.backbones.pictures import Pictures
-from vcodec.backbones.samples import all_grey, compiled, in_floats, missing_blocks, packed_bytes, squares, unpacked
+from vcodec.backbones.samples import all_grey, compiled, errors, in_floats, missing_blocks, packed_bytes, unpacked
 from vcodec.backbones.weighting import fitted, weighted
 from vcodec.scale import USUAL, Quality, level_of, nominal_step
 from vcodec.sources import BLURRED, MEMORY, SOFT
@@ -307,7 +307,7 @@ class QAE(PlaneBackbone):
         if state is None or advice.before is None:
             return self.weight
         pairs = zip(advice.before, (state.luma, state.chroma), strict=True)
-        luma, chroma = (squares(a, b).mean((2, 3)) * 255.0**2 + _EXACT for a, b in pairs)
+        luma, chroma = (errors(a, b) + _EXACT for a, b in pairs)
         worth = (_BALANCE * luma / chroma).clamp(*_WORTH)
         return torch.cat([self.weight[:, :64], worth.repeat_interleave(16, 1)[:, :, None, None]], 1)
 

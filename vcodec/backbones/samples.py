@@ -19,7 +19,7 @@ from vcodec.backbones.exact import GREY, WHITE
 from vcodec.backbones.layers import unpack_yuv420
 from vcodec.loops import KEPT
 
-__all__ = ["all_grey", "compiled", "in_floats", "luma_error", "missing_blocks", "packed_bytes", "squares", "unpacked"]
+__all__ = ["all_grey", "compiled", "errors", "in_floats", "luma_error", "missing_blocks", "packed_bytes", "unpacked"]
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -176,37 +176,40 @@ def missing_blocks(planes: tuple[Tensor, Tensor], parts: tuple[Tensor, Tensor]) 
 
 
 @njit(cache=KEPT, nogil=True)
-def _squares(plane: Floats | Bytes, share: Share, levels: Bytes, out: Floats) -> None:
+def _squares(plane: Bytes, levels: Bytes) -> int:
+    """Sum of squared differences of two planes [H,W]."""
+    total = 0
     for y in range(len(plane)):
-        given, shown, goal = plane[y], levels[y], out[y]
-        for x in range(len(goal)):
-            off = _sample(given[x], share) - _sample(shown[x], _OF_LEVELS)
-            goal[x] = off * off
+        given, shown = plane[y], levels[y]
+        for x in range(len(given)):
+            off = np.int32(given[x]) - np.int32(shown[x])
+            total += int(off * off)
+    return total
 
 
-def squares(planes: Tensor, levels: Tensor) -> Tensor:
-    """Squared differences [B,n,H,W] of planes and bytes, 1 being white."""
-    if not compiled(levels):
-        return (in_floats((planes, planes))[0] - levels / 255.0).square()
-    out = torch.empty(levels.shape)
-    for plane, shown, goal in zip(planes[0], levels[0], out[0], strict=True):
-        _squares(*_array(plane), shown.contiguous().numpy(), goal.numpy())
-    return out
+def errors(planes: Tensor, levels: Tensor) -> Tensor:
+    """Mean squared differences [B,n], 8-bit levels, of planes [B,n,H,W], in 0..1 or bytes, from bytes."""
+    if not compiled(levels) or planes.is_floating_point():
+        return (in_floats((planes, planes))[0] - levels / 255.0).square().mean((2, 3)) * 255.0**2
+    pairs = zip(planes.contiguous().numpy()[0], levels.contiguous().numpy()[0], strict=True)
+    return torch.tensor([[_squares(plane, shown) / plane.size for plane, shown in pairs]])
 
 
 @njit(cache=KEPT, nogil=True)
-def _error(phase: Floats, levels: Bytes, first: int, sums: npt.NDArray[np.float64]) -> None:
-    """Add squared differences from every other byte of every other row, levels [H,W], from ``first`` on in a row."""
-    for y in range(len(phase)):
-        given, shown = phase[y], levels[2 * y, first:]
-        for x in range(len(given)):
-            off = given[x] - _sample(shown[2 * x], _OF_LEVELS)
+def _error(frame: Floats, luma: Bytes, sums: npt.NDArray[np.float64]) -> None:
+    """Add squared differences of the luma of a clip's frame [6,H/2,W/2] from bytes [H,W], by columns [W]."""
+    line = np.empty(luma.shape[1], np.float32)
+    for y in range(len(luma)):
+        first, second, shown = frame[2 * (y & 1), y >> 1], frame[2 * (y & 1) + 1, y >> 1], luma[y]
+        for x in range(len(first)):
+            line[2 * x], line[2 * x + 1] = first[x], second[x]
+        for x in range(len(line)):
+            off = line[x] - _sample(shown[x], _OF_LEVELS)
             sums[x] += np.float64(off * off)
 
 
 def luma_error(clip: Tensor, luma: Bytes) -> float:
     """Mean squared difference of the luma of a clip's only frame [1,6,1,H/2,W/2] from bytes [H,W], 1 being white."""
-    sums = np.zeros(clip.shape[4])
-    for i in range(4):
-        _error(clip[0, i, 0].cpu().contiguous().numpy(), luma[i // 2 :], i % 2, sums)
+    sums = np.zeros(luma.shape[1])
+    _error(clip[0, :, 0].cpu().contiguous().numpy(), luma, sums)
     return float(sums.sum() / luma.size)

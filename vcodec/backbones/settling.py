@@ -24,7 +24,9 @@ Sums = npt.NDArray[np.float64]
 
 _HALVED = 16  # rows of blocks: from there on halves of a frame are settled beside each other
 _SEAM = 4  # rows on each side of where they meet
-_HOPE = 1.0  # times the least cost: what a short look at another grain may find, and it still be tried
+# times the least cost: what a short look at a coarser or finer grain may find, and it still be tried.  The next frame
+# begins with this one's grain: one that is too coarse stays so for long
+_HOPE = (1.0, 1.003)
 CODING = 0.4  # of the price of a bit, for what coding costs beside vectors; by measurement
 
 
@@ -151,6 +153,7 @@ def hoped(
     unit: float,
     costs: Sums,
     noted: Sums,
+    finer: bool,
 ) -> bool:
     """Whether vectors best of another grain may cost less than those of costs [h,w]: a turn of a part of them says.
 
@@ -161,4 +164,4 @@ def hoped(
     sums = np.zeros_like(costs)
     settle(now, planes, best, past, price, grain, unit, 1, 0, (first, rows), sums, noted)
     sums += VECTORS * price * all_bits(best, past, grain)
-    return bool(sums[first:].sum() <= _HOPE * costs[first:].sum())
+    return bool(sums[first:].sum() <= _HOPE[finer] * costs[first:].sum())

@@ -32,7 +32,9 @@ def thumbnail(luma: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     size = max(1, min(height, width) // SHORT_SIDE)
     rows, columns = height // size, width // size
     within = luma[: rows * size, : columns * size].reshape(rows, size, -1)
-    sums = within.sum(1, dtype=np.uint32).reshape(rows, columns, size).sum(2)
+    # of whole rows in 16 bits where they hold that: several times quicker than in what they are summed up in
+    narrow = within.astype(np.uint16 if size < 256 else np.uint32)
+    sums = np.add.reduce(narrow, 1, dtype=narrow.dtype).reshape(rows, columns, size).sum(2, dtype=np.uint32)
     cells: npt.NDArray[np.float32] = sums.astype(np.float32) / np.float32(size * size)
     return cells
 

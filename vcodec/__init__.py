@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
 
-__version__ = "0.12.1"
+__version__ = "0.12.2"
 
 __all__ = [
     "BatchError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from vcodec.media.reader import VideoReader
 
 __all__ = ["StreamReader"]
 
+# of the library that decodes a source: what codes its frames has use for the other half of the cores, and more threads
+# than that only wait for one another
+_THREADS = max(1, (os.cpu_count() or 1) // 2)
 _NO_TIMES = int(Flags.no_timestamps.value)  # type: ignore[call-overload]
 # Frames may leave the decoder up to this long before the time that a seek index gives.
 _SEEK_MARGIN = Fraction(1)
@@ -88,7 +92,7 @@ class StreamReader(VideoReader):
         self.close()
         container = self._container = sources.open_container(self._source, self.name, self._raw)
         self._video = video = self._choose(container)
-        video.thread_type = "AUTO"
+        video.thread_type, video.codec_context.thread_count = "AUTO", _THREADS
         self._audio = {
             stream.index: AudioCopier(i, stream)
             for i, stream in enumerate(s for s in container.streams.audio if s.codec_context is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -53,14 +54,14 @@ class Pictures:
     rows: LayerRows
     refine: Network
     synthesis: Network
-    analysis: Network
+    analysis: Stack
 
     @classmethod
     def of(cls, basis: Tensor, loop_filter: Stack, refine: Stack, synthesis: Stack, analysis: Stack) -> Pictures:
         """basis [96,96,1,1]: of each sample of a block what latents add to it."""
         transform, layers = exact.transform_of(basis), exact.layers_of(loop_filter)
-        nets = (Network.of(net) for net in (refine, synthesis, analysis))
-        return cls(transform, drawing.columns(transform), layers, layer_rows(layers), *nets)
+        drawn_with = Network.of(refine), Network.of(synthesis)
+        return cls(transform, drawing.columns(transform), layers, layer_rows(layers), *drawn_with, analysis)
 
     def refined(self, smooth: Planes, offset: Tensor) -> Planes:
         """A keyframe's prediction of its thumbnail's planes, both int16 in parts; offset [width] of refine."""
@@ -81,13 +82,18 @@ class Pictures:
         more = self.synthesis.parts(_within(p.int() + d), d, offset)
         return (d + more).clamp(-exact.SHORT, exact.SHORT).to(torch.int16)
 
+    @cached_property
+    def _analysis(self) -> Network:
+        """In integers once it is asked for: decoding has no use for it."""
+        return Network.of(self.analysis)
+
     def analysed(self, missing: Tensor, planes: Planes, offset: Tensor) -> Tensor:
         """What a keyframe's encoder adds to its latent [1,96,h,w], in 8-bit levels; compiled.
 
         missing [1,96,h,w]: blocks of what the prediction misses of the frame; offset [width] of analysis.
         """
         d = (missing[0].permute(1, 2, 0) * exact.WHITE).round().to(torch.int16).contiguous().numpy()
-        made = keydrawing.bent(_in_arrays(planes), d, *self.analysis.loops(offset)) - d
+        made = keydrawing.bent(_in_arrays(planes), d, *self._analysis.loops(offset)) - d
         return torch.from_numpy(made).permute(2, 0, 1)[None] / exact.PARTS
 
     def changes(self, values: Tensor) -> Tensor | Spots:
